@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_arena.h"
+
+static uint32_t class_blocks_(uint32_t class)
+{
+    return LQ_BLOCKS_PER_SPAN >> class;
+}
+
+static uint32_t class_of_(uint64_t bytes)
+{
+    uint32_t class = 0;
+    while (((uint64_t)1 << (LQ_CLASS_ORDER + class)) < bytes)
+        class++;
+    return class;
+}
+
+/* Warm blocks that a process keeps of a class: at most one span's worth. */
+static uint32_t warm_limit_(uint32_t class)
+{
+    uint32_t fit = class_blocks_(class);
+    return fit < LQ_WARM_BLOCKS ? fit : LQ_WARM_BLOCKS;
+}
+
+size_t lq_arena_spans_size(uint32_t count)
+{
+    return sizeof(struct lq_span) * (size_t)count;
+}
+
+size_t lq_arena_blocks_size(uint32_t count)
+{
+    return sizeof(struct lq_block) * ((size_t)count << LQ_BLOCKS_ORDER);
+}
+
+static struct lq_block *block_(const struct lq_arena *arena, uint32_t span, uint32_t index)
+{
+    return &arena->blocks[((size_t)span << LQ_BLOCKS_ORDER) + index];
+}
+
+lq_a64 *lq_arena_word(const struct lq_arena *arena, uint32_t block)
+{
+    uint32_t span = block & LQ_BLOCK_RUN ? block & ~LQ_BLOCK_RUN : block >> LQ_BLOCKS_ORDER;
+    if (span == 0 || span >= arena->count)
+        return NULL;
+    if (block & LQ_BLOCK_RUN)
+        return &arena->spans[span].word;
+    return &block_(arena, span, block & (LQ_BLOCKS_PER_SPAN - 1))->word;
+}
+
+lq_a64 *lq_arena_backref(const struct lq_arena *arena, uint32_t block)
+{
+    if (block & LQ_BLOCK_RUN)
+        return &arena->spans[block & ~LQ_BLOCK_RUN].backref;
+    return &block_(arena, block >> LQ_BLOCKS_ORDER, block & (LQ_BLOCKS_PER_SPAN - 1))->backref;
+}
+
+unsigned char *lq_arena_at(const struct lq_arena *arena, uint32_t block, uint64_t *bytes)
+{
+    if (lq_arena_word(arena, block) == NULL)
+        return NULL;
+    if (block & LQ_BLOCK_RUN) {
+        uint32_t head = block & ~LQ_BLOCK_RUN;
+        uint64_t spans = lq_load(&arena->spans[head].run);
+        if (spans == 0 || spans > arena->count - head)
+            return NULL;
+        *bytes = spans << LQ_SPAN_ORDER;
+        return arena->memory + ((size_t)head << LQ_SPAN_ORDER);
+    }
+    uint32_t span = block >> LQ_BLOCKS_ORDER;
+    uint32_t index = block & (LQ_BLOCKS_PER_SPAN - 1);
+    uint64_t word = lq_load(&arena->spans[span].word);
+    uint32_t class = lq_word_aux(word);
+    if (lq_word_state(word) != LQ_SPAN_CLASS || class >= LQ_CLASSES || index >= class_blocks_(class))
+        return NULL;
+    *bytes = (uint64_t)1 << (LQ_CLASS_ORDER + class);
+    return arena->memory + ((size_t)span << LQ_SPAN_ORDER) + ((size_t)index << (LQ_CLASS_ORDER + class));
+}
+
+/* ---------------------------------------------------------------------------------------------- blocks of a class */
+
+/*
+ * Claim a free block of `span`, looking from *index on.
+ *
+ * Callers:  any number of processes at once.
+ * Progress: wait-free (one pass over the span's words).
+ * Returns:  LQ_OK and *index; LQ_EMPTY.
+ * Death:    from the swap on the word names `me`. The span can't change its class while a block of it is not free, so
+ *           looking at the class after the swap settles whether the block is what was asked for.
+ */
+static enum lq_status take_in_span_(const struct lq_arena *arena, lq_label me, uint32_t span, uint32_t class, uint32_t *index)
+{
+    uint32_t blocks = class_blocks_(class);
+    for (uint32_t i = 0; i < blocks; i++) {
+        uint32_t at = (*index + i) & (blocks - 1);
+        struct lq_block *block = block_(arena, span, at);
+        uint64_t word = lq_load(&block->word);
+        if (lq_word_state(word) != LQ_BLOCK_FREE || !lq_cas(&block->word, word, lq_word_as(word, LQ_BLOCK_OWNED, me)))
+            continue;
+        LQ_FAULT("arena_take:claimed");
+        uint64_t span_word = lq_load_seq(&arena->spans[span].word);
+        if (lq_word_state(span_word) == LQ_SPAN_CLASS && lq_word_aux(span_word) == class) {
+            *index = at;
+            return LQ_OK;
+        }
+        /* The span was given back and cut otherwise in between. */
+        lq_cas(&block->word, lq_word_as(word, LQ_BLOCK_OWNED, me), lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        return LQ_EMPTY;
+    }
+    return LQ_EMPTY;
+}
+
+static bool is_class_(uint64_t word, uint32_t class)
+{
+    return lq_word_state(word) == LQ_SPAN_CLASS && lq_word_aux(word) == class;
+}
+
+/* Spans that may hold anything: [1, end). */
+static uint32_t spans_end_(const struct lq_arena *arena)
+{
+    uint64_t end = lq_load(arena->used) + 1;
+    return end < arena->count ? (uint32_t)end : arena->count;
+}
+
+/* Before a span's word is touched, so that recovery, which looks no further, can't miss it. */
+static void note_used_(const struct lq_arena *arena, uint32_t span)
+{
+    for (;;) {
+        uint64_t used = lq_load(arena->used);
+        if (used >= span || lq_cas(arena->used, used, span))
+            return;
+    }
+}
+
+static enum lq_status take_from_(const struct lq_arena *arena, lq_label me, uint32_t class, uint32_t span, uint32_t *found_span,
+                                 uint32_t *found_index)
+{
+    uint32_t index = 0;
+    if (take_in_span_(arena, me, span, class, &index) != LQ_OK)
+        return LQ_EMPTY;
+    *found_span = span;
+    *found_index = index;
+    return LQ_OK;
+}
+
+/* Any span of the class that may have a free block; `hinted`: only those where something was freed. */
+static enum lq_status search_class_(const struct lq_arena *arena, lq_label me, uint32_t class, bool hinted, uint32_t *span,
+                                    uint32_t *index)
+{
+    uint32_t used = spans_end_(arena);
+    uint32_t from = *span;
+    for (uint32_t i = 0; i + 1 < used; i++) {
+        uint32_t at = 1 + (from + i) % (used - 1);
+        struct lq_span *candidate = &arena->spans[at];
+        if (!is_class_(lq_load(&candidate->word), class) || (hinted && lq_load32_relaxed(&candidate->freed) == 0))
+            continue;
+        if (take_from_(arena, me, class, at, span, index) == LQ_OK)
+            return LQ_OK;
+        lq_store32_relaxed(&candidate->freed, 0); /* may lose a free that came in between: the unhinted pass finds it */
+    }
+    return LQ_EMPTY;
+}
+
+/* Cut a free span into blocks of the class. It needs no label: a cut span whose blocks are all free is a sound state. */
+static enum lq_status cut_span_(const struct lq_arena *arena, lq_label me, uint32_t class, uint32_t *span, uint32_t *index)
+{
+    for (uint32_t at = 1; at < arena->count; at++) {
+        struct lq_span *candidate = &arena->spans[at];
+        uint64_t word = lq_load(&candidate->word);
+        if (lq_word_state(word) != LQ_BLOCK_FREE)
+            continue;
+        note_used_(arena, at);
+        lq_store32(&candidate->cut, 1);
+        if (!lq_cas(&candidate->word, word, lq_word(LQ_SPAN_CLASS, LQ_NOBODY, lq_word_generation(word), class)))
+            continue;
+        LQ_FAULT("arena_cut:swapped");
+        if (take_from_(arena, me, class, at, span, index) == LQ_OK)
+            return LQ_OK;
+    }
+    return LQ_EMPTY;
+}
+
+/*
+ * Give back a span whose blocks are all free.
+ *
+ * Callers:  any number of processes at once, beside others that take blocks of the span.
+ * Progress: wait-free.
+ * Death:    the span's word is not touched before every block is RETIRED(me); recovery sets those FREE again. After the
+ *           span's swap the same recovery ends the work.
+ */
+static bool retire_span_(const struct lq_arena *arena, lq_label me, uint32_t span)
+{
+    uint64_t word = lq_load(&arena->spans[span].word);
+    if (lq_word_state(word) != LQ_SPAN_CLASS || lq_word_aux(word) >= LQ_CLASSES)
+        return false;
+    uint32_t blocks = class_blocks_(lq_word_aux(word));
+    uint32_t locked = 0;
+    for (; locked < blocks; locked++) {
+        struct lq_block *block = block_(arena, span, locked);
+        uint64_t seen = lq_load(&block->word);
+        if (lq_word_state(seen) != LQ_BLOCK_FREE || !lq_cas(&block->word, seen, lq_word_as(seen, LQ_BLOCK_RETIRED, me)))
+            break;
+        LQ_FAULT("arena_retire:locked");
+    }
+    bool all = locked == blocks;
+    if (all) {
+        all = lq_cas(&arena->spans[span].word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        LQ_FAULT("arena_retire:swapped");
+    }
+    for (uint32_t i = 0; i < locked; i++) {
+        struct lq_block *block = block_(arena, span, i);
+        uint64_t seen = lq_load(&block->word);
+        if (lq_word_state(seen) == LQ_BLOCK_RETIRED && lq_word_label(seen) == me)
+            lq_cas(&block->word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        LQ_FAULT("arena_retire:unlocked");
+    }
+    return all;
+}
+
+static uint32_t retire_all_(const struct lq_arena *arena, lq_label me)
+{
+    uint32_t retired = 0;
+    uint32_t used = spans_end_(arena);
+    for (uint32_t span = 1; span < used; span++)
+        retired += retire_span_(arena, me, span);
+    return retired;
+}
+
+static enum lq_status take_block_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t class,
+                                  uint32_t *block)
+{
+    uint32_t *span = &cache->classes[class].span;
+    uint32_t *index = &cache->classes[class].index;
+    bool found = *span != 0 && *span < arena->count && is_class_(lq_load(&arena->spans[*span].word), class) &&
+                 take_in_span_(arena, me, *span, class, index) == LQ_OK;
+    found = found || search_class_(arena, me, class, true, span, index) == LQ_OK ||
+            cut_span_(arena, me, class, span, index) == LQ_OK || search_class_(arena, me, class, false, span, index) == LQ_OK ||
+            (retire_all_(arena, me) != 0 && cut_span_(arena, me, class, span, index) == LQ_OK);
+    if (!found)
+        return LQ_FULL;
+    *block = *span << LQ_BLOCKS_ORDER | *index;
+    *index = (*index + 1) & (class_blocks_(class) - 1);
+    return LQ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------- runs of spans */
+
+/* Give back the spans behind `head`, then the head itself, whose word is OWNED by `label`. Safe to begin again after a death. */
+static void free_run_(const struct lq_arena *arena, uint32_t head, uint64_t head_word)
+{
+    uint64_t spans = lq_load(&arena->spans[head].run);
+    for (uint64_t i = 1; i < spans && head + i < arena->count; i++) {
+        struct lq_span *tail = &arena->spans[head + i];
+        uint64_t word = lq_load(&tail->word);
+        /* Settled ones only: before that, `run` may still name the head of an earlier use. */
+        if (lq_word_state(word) != LQ_SPAN_TAIL || lq_word_label(word) != LQ_NOBODY || lq_load(&tail->run) != head)
+            continue; /* freed before, and perhaps used again */
+        if (lq_load(&arena->spans[head].word) != head_word)
+            return; /* another recoverer was quicker; the run is no longer the one that was read */
+        lq_cas(&tail->word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        LQ_FAULT("arena_free_run:tail");
+    }
+    lq_cas(&arena->spans[head].word, head_word, lq_word_next(head_word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+    LQ_FAULT("arena_free_run:head");
+}
+
+/*
+ * Claim `spans` neighbours.
+ *
+ * Callers:  any number of processes at once.
+ * Progress: lock-free; two that meet in the middle both give way and the scan goes on behind.
+ * Death:    the head is OWNED(me), each tail TAIL(me) until it is settled; recovery frees tails by label, and the
+ *           settled ones through the head.
+ */
+static enum lq_status take_run_at_(const struct lq_arena *arena, lq_label me, uint32_t head, uint64_t spans)
+{
+    uint64_t word = lq_load(&arena->spans[head].word);
+    uint64_t mine = lq_word_as(word, LQ_BLOCK_OWNED, me);
+    note_used_(arena, head + (uint32_t)spans - 1);
+    if (lq_word_state(word) != LQ_BLOCK_FREE || !lq_cas(&arena->spans[head].word, word, mine))
+        return LQ_EMPTY;
+    LQ_FAULT("arena_take_run:head");
+    lq_store(&arena->spans[head].run, 1);
+    for (uint64_t i = 1; i < spans; i++) {
+        struct lq_span *tail = &arena->spans[head + i];
+        uint64_t seen = lq_load(&tail->word);
+        if (lq_word_state(seen) != LQ_BLOCK_FREE || !lq_cas(&tail->word, seen, lq_word_as(seen, LQ_SPAN_TAIL, me))) {
+            free_run_(arena, head, mine);
+            return LQ_EMPTY;
+        }
+        LQ_FAULT("arena_take_run:tail");
+        lq_store(&tail->run, head);
+        lq_store(&arena->spans[head].run, i + 1);
+        lq_store(&tail->word, lq_word_as(seen, LQ_SPAN_TAIL, LQ_NOBODY));
+        LQ_FAULT("arena_take_run:settled");
+    }
+    return LQ_OK;
+}
+
+static enum lq_status take_run_(const struct lq_arena *arena, lq_label me, uint64_t bytes, uint32_t *block)
+{
+    uint64_t spans = (bytes + LQ_SPAN_BYTES - 1) >> LQ_SPAN_ORDER;
+    for (int pass = 0; pass < 2; pass++) {
+        uint32_t free = 0;
+        for (uint32_t at = 1; at < arena->count; at++) {
+            free = lq_word_state(lq_load(&arena->spans[at].word)) == LQ_BLOCK_FREE ? free + 1 : 0;
+            if (free < spans)
+                continue;
+            uint32_t head = at + 1 - (uint32_t)spans;
+            if (take_run_at_(arena, me, head, spans) == LQ_OK) {
+                *block = LQ_BLOCK_RUN | head;
+                return LQ_OK;
+            }
+            free = 0;
+        }
+        if (pass == 0 && retire_all_(arena, me) == 0)
+            break;
+    }
+    return LQ_FULL;
+}
+
+/* -------------------------------------------------------------------------------------------------- take and free */
+
+enum lq_status lq_arena_take(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint64_t bytes,
+                             uint32_t *block)
+{
+    if (bytes > (uint64_t)(arena->count - 1) << LQ_SPAN_ORDER)
+        return LQ_NEVER;
+    uint32_t class = class_of_(bytes);
+    if (class >= LQ_CLASSES)
+        return take_run_(arena, me, bytes, block);
+    if (cache->classes[class].warm_count != 0) {
+        *block = cache->classes[class].warm[--cache->classes[class].warm_count];
+        return LQ_OK;
+    }
+    return take_block_(arena, cache, me, class, block);
+}
+
+void lq_arena_hold(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    uint64_t seen = lq_load(word);
+    lq_store(lq_arena_backref(arena, block), backref);
+    LQ_FAULT("arena_hold:named");
+    if (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_label(seen) == me)
+        lq_store(word, lq_word_as(seen, LQ_BLOCK_HELD, LQ_NOBODY)); /* a plain release: the label says it is ours */
+    LQ_FAULT("arena_hold:held");
+}
+
+/* The block behind `word`, OWNED in `seen`, becomes free. */
+static void free_owned_(const struct lq_arena *arena, uint32_t block, lq_a64 *word, uint64_t seen)
+{
+    if (block & LQ_BLOCK_RUN) {
+        free_run_(arena, block & ~LQ_BLOCK_RUN, seen);
+        return;
+    }
+    lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+    LQ_FAULT("arena_free:freed");
+    lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
+}
+
+void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    uint64_t seen = lq_load(word);
+    if (lq_word_state(seen) != LQ_BLOCK_OWNED || lq_word_label(seen) != me)
+        return;
+    if (!(block & LQ_BLOCK_RUN)) {
+        uint32_t class = lq_word_aux(lq_load(&arena->spans[block >> LQ_BLOCKS_ORDER].word));
+        if (cache != NULL && class < LQ_CLASSES && cache->classes[class].warm_count < warm_limit_(class)) {
+            cache->classes[class].warm[cache->classes[class].warm_count++] = block;
+            return;
+        }
+    }
+    free_owned_(arena, block, word, seen);
+}
+
+void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    if (word == NULL)
+        return;
+    uint64_t seen = lq_load(word);
+    if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
+        return;
+    if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_OWNED, me, 0))) {
+        LQ_FAULT("arena_drop:owned");
+        lq_arena_return(arena, cache, me, block);
+    }
+}
+
+void lq_arena_cool(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me)
+{
+    for (uint32_t class = 0; class < LQ_CLASSES; class++) {
+        while (cache->classes[class].warm_count != 0) {
+            uint32_t block = cache->classes[class].warm[--cache->classes[class].warm_count];
+            lq_a64 *word = lq_arena_word(arena, block);
+            uint64_t seen = lq_load(word);
+            if (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_label(seen) == me)
+                free_owned_(arena, block, word, seen);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- recovery */
+
+void lq_arena_drop_for(const struct lq_arena *arena, uint32_t block, uint64_t backref, const lq_a64 *guard, uint64_t guard_word)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    if (word == NULL)
+        return;
+    uint64_t seen = lq_load(word);
+    if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
+        return;
+    if (lq_load_seq(guard) != guard_word)
+        return; /* somebody has recovered it already; the block may have been used again since */
+    if (!(block & LQ_BLOCK_RUN)) {
+        if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0)))
+            lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
+        LQ_FAULT("arena_drop_for:freed");
+        return;
+    }
+    /* A run is freed in steps, so its head must name the dead meanwhile: recovery by label then ends it. */
+    lq_label dead = lq_word_label(guard_word);
+    uint64_t owned = lq_word_next(seen, LQ_BLOCK_OWNED, dead, 0);
+    if (lq_cas(word, seen, owned)) {
+        LQ_FAULT("arena_drop_for:owned");
+        free_run_(arena, block & ~LQ_BLOCK_RUN, owned);
+    }
+}
+
+static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, uint32_t span)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < LQ_BLOCKS_PER_SPAN; i++) {
+        struct lq_block *block = block_(arena, span, i);
+        uint64_t seen = lq_load(&block->word);
+        if (lq_word_label(seen) != dead)
+            continue;
+        found++;
+        lq_cas(&block->word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        lq_store32_relaxed(&arena->spans[span].freed, 1);
+        LQ_FAULT("arena_recover:freed");
+    }
+    return found;
+}
+
+uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead)
+{
+    uint32_t found = 0;
+    uint32_t used = spans_end_(arena);
+    for (uint32_t at = 1; at < used; at++) {
+        struct lq_span *span = &arena->spans[at];
+        uint64_t word = lq_load(&span->word);
+        if (lq_load32(&span->cut) != 0) /* whatever it is now: a retirement may have died after the span's swap */
+            found += recover_blocks_(arena, dead, at);
+        if (lq_word_label(word) != dead)
+            continue;
+        found++;
+        if (lq_word_state(word) == LQ_SPAN_TAIL)
+            lq_cas(&span->word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        else
+            free_run_(arena, at, word);
+        LQ_FAULT("arena_recover:span");
+    }
+    return found;
+}
+
+enum lq_status lq_arena_check(const struct lq_arena *arena)
+{
+    uint64_t run_end = 0;
+    uint32_t used = spans_end_(arena);
+    for (uint32_t at = 1; at < used; at++) {
+        struct lq_span *span = &arena->spans[at];
+        uint64_t word = lq_load(&span->word);
+        uint32_t state = lq_word_state(word);
+        if (state == LQ_SPAN_TAIL && lq_word_label(word) == LQ_NOBODY && at >= run_end)
+            return LQ_CORRUPT; /* a tail without its head */
+        if (state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD)
+            run_end = at + lq_load(&span->run);
+        if (run_end > arena->count || state > LQ_SPAN_TAIL || state == LQ_BLOCK_RETIRED)
+            return LQ_CORRUPT;
+        if (state != LQ_SPAN_CLASS)
+            continue;
+        if (lq_word_aux(word) >= LQ_CLASSES || lq_word_label(word) != LQ_NOBODY)
+            return LQ_CORRUPT;
+        for (uint32_t i = 0; i < class_blocks_(lq_word_aux(word)); i++) {
+            uint64_t seen = lq_load(&block_(arena, at, i)->word);
+            bool labelled = lq_word_label(seen) != LQ_NOBODY;
+            bool owned = lq_word_state(seen) == LQ_BLOCK_OWNED || lq_word_state(seen) == LQ_BLOCK_RETIRED;
+            if (lq_word_state(seen) > LQ_BLOCK_RETIRED || labelled != owned)
+                return LQ_CORRUPT;
+        }
+    }
+    return LQ_OK;
+}
+
+void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64_t *owned_bytes, uint64_t *spans_in_use)
+{
+    *held_bytes = *owned_bytes = *spans_in_use = 0;
+    uint32_t used = spans_end_(arena);
+    for (uint32_t at = 1; at < used; at++) {
+        uint64_t word = lq_load(&arena->spans[at].word);
+        uint32_t state = lq_word_state(word);
+        *spans_in_use += state != LQ_BLOCK_FREE;
+        if (state == LQ_BLOCK_HELD)
+            *held_bytes += lq_load(&arena->spans[at].run) << LQ_SPAN_ORDER;
+        if (state == LQ_BLOCK_OWNED)
+            *owned_bytes += lq_load(&arena->spans[at].run) << LQ_SPAN_ORDER;
+        if (state != LQ_SPAN_CLASS || lq_word_aux(word) >= LQ_CLASSES)
+            continue;
+        for (uint32_t i = 0; i < class_blocks_(lq_word_aux(word)); i++) {
+            uint32_t block_state = lq_word_state(lq_load(&block_(arena, at, i)->word));
+            uint64_t bytes = (uint64_t)1 << (LQ_CLASS_ORDER + lq_word_aux(word));
+            *held_bytes += block_state == LQ_BLOCK_HELD ? bytes : 0;
+            *owned_bytes += block_state == LQ_BLOCK_OWNED ? bytes : 0;
+        }
+    }
+}

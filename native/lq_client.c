@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPIN_MOST_NS 30000u /* ~3 futex round trips: beyond that, sleeping is no slower and leaves the processor to others */
+#define SPIN_LEAST_NS 1000u
+#define TICK_NS 100000000   /* a lost wake-up (its sender stopped between push and ring) costs at most this */
+
+enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, lq_label me, uint32_t pid)
+{
+    uint32_t slots = space->slots.count;
+    uint32_t entries = 4;
+    while (entries < 2 * slots)
+        entries *= 2;
+    *client = (struct lq_client){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS};
+    client->cache_limit = space->header->sizes.result_cache;
+    client->spare_limit = slots;
+    client->recent_mask = entries - 1;
+    client->spare = malloc(sizeof *client->spare * slots);
+    client->recent = malloc(sizeof *client->recent * entries); /* touched only as far as it is used */
+    client->stamps = calloc(slots, sizeof *client->stamps);
+    if (client->spare == NULL || client->recent == NULL || client->stamps == NULL) {
+        lq_client_end(client);
+        errno = ENOMEM;
+        return LQ_SYSTEM;
+    }
+    const struct lq_ring *ring = &space->completions[lq_label_row(me)];
+    if (lq_load(ring->head) == 0)
+        lq_ring_init(ring); /* the row's first client; what an earlier one left behind is passed over by lq_client_reap */
+    return LQ_OK;
+}
+
+static void free_slot_(const struct lq_client *client, uint32_t index)
+{
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    uint64_t word = lq_load(&slot->word);
+    lq_store(&slot->word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0)); /* plain: WRITING(me) is ours alone */
+    LQ_FAULT("client_free_slot:freed");
+}
+
+void lq_client_end(struct lq_client *client)
+{
+    while (client->spare != NULL && client->spare_count != 0)
+        free_slot_(client, client->spare[--client->spare_count]);
+    lq_arena_cool(&client->space->arena, &client->cache, client->me);
+    free(client->spare);
+    free(client->recent);
+    free(client->stamps);
+    client->spare = NULL;
+    client->recent = NULL;
+    client->stamps = NULL;
+}
+
+/* --------------------------------------------------------------------------------------- slots: cache and reuse */
+
+static void keep_spare_(struct lq_client *client, uint32_t index)
+{
+    if (client->spare_count < client->spare_limit)
+        client->spare[client->spare_count++] = index;
+    else
+        free_slot_(client, index);
+}
+
+static bool is_current_(const struct lq_client *client, uint64_t entry)
+{
+    return client->stamps[entry & LQ_INDEX_MASK] == (uint32_t)(entry >> 32);
+}
+
+/* Drop entries that are no longer current, so that the list always has room for one more. */
+static void compact_(struct lq_client *client)
+{
+    uint64_t to = client->recent_head;
+    for (uint64_t from = client->recent_head; from != client->recent_tail; from++) {
+        uint64_t entry = client->recent[from & client->recent_mask];
+        if (is_current_(client, entry))
+            client->recent[to++ & client->recent_mask] = entry;
+    }
+    client->recent_tail = to;
+}
+
+static void remember_(struct lq_client *client, uint32_t index)
+{
+    if (client->recent_tail - client->recent_head > client->recent_mask)
+        compact_(client);
+    uint32_t stamp = ++client->stamps[index];
+    client->recent[client->recent_tail++ & client->recent_mask] = (uint64_t)stamp << 32 | index;
+}
+
+enum lq_status lq_client_shrink(struct lq_client *client)
+{
+    while (client->recent_head != client->recent_tail) {
+        uint64_t entry = client->recent[client->recent_head++ & client->recent_mask];
+        uint32_t index = (uint32_t)(entry & LQ_INDEX_MASK);
+        if (!is_current_(client, entry))
+            continue;
+        struct lq_slot *slot = lq_space_slot(client->space, index);
+        uint64_t word = lq_load(&slot->word);
+        client->cached--;
+        client->stamps[index]++;
+        if (lq_space_evict(client->space, &client->cache, client->me, index, word) != LQ_OK)
+            continue; /* expired and swept, or evicted by another client */
+        keep_spare_(client, index);
+        return LQ_OK;
+    }
+    return LQ_EMPTY;
+}
+
+enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
+{
+    struct lq_space *space = client->space;
+    if (client->pending >= space->header->sizes.capacity)
+        return LQ_FULL;
+    if (client->spare_count == 0 && lq_slots_take_fresh(&space->slots, client->me, index) != LQ_OK &&
+        lq_slots_take_free(&space->slots, client->me, &client->free_cursor, index) != LQ_OK &&
+        lq_client_shrink(client) != LQ_OK)
+        return LQ_FULL;
+    if (client->spare_count != 0) {
+        *index = client->spare[--client->spare_count];
+        if (client->spare_count != 0)
+            __builtin_prefetch(lq_space_slot(space, client->spare[client->spare_count - 1]), 1);
+    }
+    struct lq_slot *slot = lq_space_slot(space, *index);
+    uint32_t generation = lq_word_generation(lq_load_relaxed(&slot->word));
+    LQ_PUT(slot->args_block, LQ_NO_BLOCK);
+    LQ_PUT(slot->result_block, LQ_NO_BLOCK);
+    LQ_PUT(slot->task_generation, generation);
+    LQ_PUT(slot->client, client->me);
+    LQ_PUT(slot->outcome, (uint8_t)LQ_OUTCOME_NONE);
+    LQ_PUT(slot->attempt, 0u);
+    LQ_FAULT("client_reserve:ready");
+    return LQ_OK;
+}
+
+void lq_client_discard(struct lq_client *client, uint32_t index)
+{
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    if (slot->args_block != LQ_NO_BLOCK) {
+        lq_arena_drop(&client->space->arena, &client->cache, client->me, slot->args_block,
+                      lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+        LQ_PUT(slot->args_block, LQ_NO_BLOCK);
+    }
+    uint64_t word = lq_load_relaxed(&slot->word);
+    lq_store(&slot->word, lq_word_next(word, LQ_SLOT_WRITING, client->me, 0)); /* the task id that was in the making is void */
+    keep_spare_(client, index);
+}
+
+enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, const void *bytes, uint64_t length)
+{
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    struct lq_arena *arena = &client->space->arena;
+    uint32_t block;
+    uint64_t room;
+    enum lq_status status = lq_arena_take(arena, &client->cache, client->me, length, &block);
+    while (status == LQ_FULL && lq_client_shrink(client) == LQ_OK) /* cached results give way to new work */
+        status = lq_arena_take(arena, &client->cache, client->me, length, &block);
+    if (status != LQ_OK)
+        return status;
+    memcpy(lq_arena_at(arena, block, &room), bytes, length);
+    LQ_PUT(slot->args_block, block);
+    LQ_FAULT("client_store_args:named");
+    lq_arena_hold(arena, client->me, block, lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+    return LQ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------- submit and reap */
+
+/*
+ * Callers:  the client that filled the slot.
+ * Progress: lock-free.
+ * Returns:  LQ_OK; LQ_FULL with the slot WRITING as before.
+ * Death:    before [C1] the slot is WRITING(me) and freed; from then on QUEUED(me) says that the push is owed.
+ */
+enum lq_status lq_client_submit(struct lq_client *client, uint32_t index)
+{
+    struct lq_space *space = client->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    const struct lq_ring *ring = &space->rings[slot->queue][slot->priority];
+    int64_t now = lq_now_ns();
+    LQ_PUT(slot->submit_ns, (uint64_t)now);
+    uint64_t word = lq_load_relaxed(&slot->word);
+    uint64_t queued = lq_word_as(word, LQ_SLOT_QUEUED, client->me);
+    lq_store(&slot->word, queued); /* [C1] */
+    LQ_FAULT("client_submit:queued");
+    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK) {
+        lq_store(&slot->word, word); /* no cell names it, so nobody else has seen it queued */
+        return LQ_FULL;
+    }
+    client->pending++;
+    lq_space_call_worker(space, ring, now);
+    LQ_FAULT("client_submit:called");
+    return LQ_OK;
+}
+
+/* After a completion ring was full: find a finished task by looking through all slots. */
+static enum lq_status reap_by_scan_(struct lq_client *client, uint32_t *index)
+{
+    uint32_t used = lq_slots_used(&client->space->slots);
+    for (uint32_t at = 0; at < used; at++) {
+        const struct lq_slot *slot = lq_space_slot(client->space, at);
+        if (lq_word_state(lq_load(&slot->word)) == LQ_SLOT_DONE && LQ_GET(slot->client) == client->me) {
+            *index = at;
+            return LQ_OK;
+        }
+    }
+    return LQ_EMPTY;
+}
+
+/*
+ * Callers:  one thread of the client at a time.
+ * Progress: lock-free.
+ * Death:    the client's own; its results are then settled by the sweep.
+ */
+enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index)
+{
+    struct lq_space *space = client->space;
+    const struct lq_ring *ring = &space->completions[lq_label_row(client->me)];
+    struct lq_ring_entry entry;
+    while (lq_ring_peek(ring, &entry) == LQ_OK) {
+        lq_ring_advance(ring, &entry);
+        if (entry.index >= space->slots.count)
+            continue;
+        const struct lq_slot *slot = lq_space_slot(space, entry.index);
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) != LQ_SLOT_DONE || (lq_word_generation(word) & LQ_INDEX_MASK) != entry.generation ||
+            LQ_GET(slot->client) != client->me)
+            continue; /* told twice, or left by an earlier client of this row */
+        *index = entry.index;
+        return LQ_OK;
+    }
+    struct lq_row *row = lq_roster_row(&space->roster, client->me);
+    if (lq_load32_relaxed(&row->missed) == 0)
+        return LQ_EMPTY;
+    enum lq_status status = reap_by_scan_(client, index);
+    if (status != LQ_OK && lq_swap32_seq(&row->missed, 0) != 0)
+        status = reap_by_scan_(client, index); /* once more: one may have come before the flag went down */
+    return status;
+}
+
+void lq_client_consume(struct lq_client *client, uint32_t index)
+{
+    struct lq_space *space = client->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    if (slot->args_block != LQ_NO_BLOCK)
+        lq_arena_drop(&space->arena, &client->cache, client->me, slot->args_block,
+                      lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+    LQ_FAULT("client_consume:dropped");
+    for (;;) {
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) != LQ_SLOT_DONE)
+            return; /* the caller reaps, so this can't be; and nothing is lost if it is */
+        if (lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY)))
+            break; /* a recoverer may have relabelled it in between: then again */
+    }
+    LQ_FAULT("client_consume:cached");
+    client->pending--;
+    client->cached++;
+    remember_(client, index);
+    while (client->cached > client->cache_limit && lq_client_shrink(client) == LQ_OK)
+        ;
+    /* The next to be evicted is a cold line: ask for it now. */
+    if (client->recent_head != client->recent_tail)
+        __builtin_prefetch(lq_space_slot(space, (uint32_t)(client->recent[(client->recent_head + 1) & client->recent_mask] & LQ_INDEX_MASK) % space->slots.count), 1);
+}
+
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status)
+{
+    uint64_t verdict = lq_load(&slot->verdict);
+    *wait_status = (uint32_t)(verdict & 0xffffu);
+    if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))
+        return lq_verdict_outcome(verdict);
+    return (enum lq_outcome)LQ_GET(slot->outcome);
+}
+
+enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32_t task_generation)
+{
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    for (;;) {
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) != LQ_SLOT_QUEUED || LQ_GET(slot->task_generation) != task_generation)
+            return LQ_MISSING;
+        if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CANCELLED, client->me)))
+            continue; /* taken, or merely relabelled */
+        LQ_FAULT("client_cancel:cancelled");
+        /* Its cell is still in the ring: whoever pops it settles the slot. Nobody may be awake to do so. */
+        lq_space_call_worker(client->space, &client->space->rings[slot->queue][slot->priority], lq_now_ns());
+        return LQ_OK;
+    }
+}
+
+void lq_client_touch(struct lq_client *client, uint32_t index, uint32_t task_generation)
+{
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    uint64_t word = lq_load(&slot->word);
+    if (lq_word_state(word) == LQ_SLOT_CACHED && LQ_GET(slot->task_generation) == task_generation && LQ_GET(slot->client) == client->me)
+        remember_(client, index);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- waiting */
+
+bool lq_client_has_news(const struct lq_client *client)
+{
+    struct lq_ring_entry entry;
+    return lq_ring_peek(&client->space->completions[lq_label_row(client->me)], &entry) == LQ_OK ||
+           lq_load32_seq(&lq_roster_row(&client->space->roster, client->me)->missed) != 0;
+}
+
+/* Spinning takes a processor. Only where one is left over: fewer workers awake than processors. */
+static bool may_spin_(const struct lq_client *client)
+{
+    const struct lq_header *header = client->space->header;
+    uint32_t workers = lq_load32_relaxed(&header->workers);
+    uint32_t parked = lq_bell_count(header->bell.parked);
+    return header->sizes.cpus > 1 && (workers > parked ? workers - parked : 0) < header->sizes.cpus;
+}
+
+static bool spin_(struct lq_client *client, int64_t limit_ns)
+{
+    int64_t spin = client->spin_ns < limit_ns ? client->spin_ns : limit_ns;
+    int64_t until = lq_now_ns() + spin;
+    for (uint32_t i = 1;; i++) {
+        if (lq_client_has_news(client)) {
+            client->spin_ns = client->spin_ns * 2 < SPIN_MOST_NS ? client->spin_ns * 2 : SPIN_MOST_NS;
+            return true;
+        }
+        lq_relax();
+        if (i % 16 == 0 && lq_now_ns() >= until)
+            break;
+    }
+    client->spin_ns = client->spin_ns / 2 > SPIN_LEAST_NS ? client->spin_ns / 2 : SPIN_LEAST_NS;
+    return false;
+}
+
+enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_t timeout_ns)
+{
+    struct lq_row *row = lq_roster_row(&client->space->roster, client->me);
+    int64_t limit = timeout_ns < TICK_NS ? timeout_ns : TICK_NS;
+    if (lq_client_has_news(client) || (may_spin_(client) && spin_(client, limit)))
+        return LQ_OK;
+    uint32_t key = lq_bell_key(&row->bell);
+    lq_store32_seq(&row->wanted, wanted);
+    lq_bell_set(row->bell.parked, 0); /* a client's bell has one kind of sleeper: its own threads, bit 0 */
+    enum lq_status status = LQ_OK;
+    if (!lq_client_has_news(client))
+        status = lq_bell_sleep(&row->bell, key, limit);
+    lq_bell_clear(row->bell.parked, 0);
+    return status;
+}
+
+/* -------------------------------------------------------------------------------------------------------- functions */
+
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t *row,
+                                 uint32_t *generation)
+{
+    struct lq_space *space = client->space;
+    enum lq_status status = lq_functions_take(&space->functions, client->me, &client->function_cursor, row);
+    if (status != LQ_OK)
+        return status;
+    struct lq_function *function = &space->functions.rows[*row];
+    LQ_PUT(function->kind, kind);
+    LQ_PUT(function->bytes, length);
+    LQ_PUT(function->block, LQ_NO_BLOCK);
+    unsigned char *at = function->inline_bytes;
+    uint32_t block = LQ_NO_BLOCK;
+    uint64_t room;
+    if (length > LQ_FUNCTION_INLINE) {
+        status = lq_arena_take(&space->arena, &client->cache, client->me, length, &block);
+        if (status != LQ_OK) {
+            lq_functions_release(&space->functions, client->me, *row);
+            return status;
+        }
+        at = lq_arena_at(&space->arena, block, &room);
+    }
+    memcpy(at, bytes, length);
+    if (block != LQ_NO_BLOCK) {
+        uint32_t next = lq_word_generation(lq_load_relaxed(&function->word));
+        LQ_PUT(function->block, block);
+        LQ_FAULT("client_publish:named");
+        lq_arena_hold(&space->arena, client->me, block, lq_backref(LQ_HOLDER_FUNCTION, *row, next));
+    }
+    *generation = lq_functions_publish(&space->functions, client->me, *row);
+    return LQ_OK;
+}
+
+void lq_client_unpublish(struct lq_client *client, uint32_t row)
+{
+    struct lq_function *function = &client->space->functions.rows[row];
+    uint32_t block = function->block;
+    uint32_t generation = lq_word_generation(lq_load_relaxed(&function->word));
+    if (block != LQ_NO_BLOCK)
+        lq_arena_drop(&client->space->arena, &client->cache, client->me, block, lq_backref(LQ_HOLDER_FUNCTION, row, generation));
+    lq_functions_release(&client->space->functions, client->me, row);
+}

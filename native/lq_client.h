@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_CLIENT_H
+#define LQ_CLIENT_H
+/*
+ * What a submitting process does with a Space. One struct lq_client a process; its calls are made one at a time (under the
+ * GIL, say), except lq_client_sleep, which may run beside them.
+ *
+ *   reserve -> fill -> (store_args) -> submit ...... reap -> look -> consume ...... evicted by a later reserve
+ */
+#include "lq_space.h"
+
+struct lq_client {
+    struct lq_space *space;
+    lq_label me;
+    uint32_t pid;
+    struct lq_arena_cache cache;
+    uint32_t *spare;          /* slots in WRITING(me), last freed on top */
+    uint32_t spare_count;
+    uint32_t spare_limit;
+    /* Consumed slots by last use, oldest first: a circular list of (slot, stamp); an entry whose stamp is not the slot's
+       latest is passed over. Private: a hint what to evict, the words decide. */
+    uint64_t *recent;
+    uint32_t *stamps;
+    uint64_t recent_head, recent_tail;
+    uint32_t recent_mask;
+    uint32_t cached;          /* entries that are current */
+    uint32_t cache_limit;
+    uint32_t free_cursor, function_cursor;
+    uint32_t pending;         /* submitted and not yet consumed */
+    uint32_t spin_ns;         /* how long sleeping is put off; adapts */
+};
+
+/* LQ_OK; LQ_SYSTEM when private memory can't be had. `me` must have been joined. */
+enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, lq_label me, uint32_t pid);
+/* Give warm blocks and spare slots back and free private memory. Tasks on their way go on. */
+void lq_client_end(struct lq_client *client);
+
+/* A slot in WRITING(me), its body ready to be filled. LQ_OK; LQ_FULL: reap or wait, then try again. */
+enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index);
+/* Not submitted after all. */
+void lq_client_discard(struct lq_client *client, uint32_t index);
+/* Copy arguments that do not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */
+enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, const void *bytes, uint64_t length);
+/* Into the ring of its queue and priority; a sleeping worker is called. LQ_OK; LQ_FULL: the slot is WRITING again. */
+enum lq_status lq_client_submit(struct lq_client *client, uint32_t index);
+/* The next finished task of this client: its slot is DONE and stays so until consumed. LQ_OK or LQ_EMPTY. */
+enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index);
+/* DONE -> CACHED; its arguments' block is dropped; the oldest cached results beyond the limit are evicted. */
+void lq_client_consume(struct lq_client *client, uint32_t index);
+/* How it ended, from the body and the verdict of a DONE or CACHED slot. */
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status);
+/* QUEUED -> CANCELLED: it will never run. LQ_OK; LQ_MISSING: too late (or long gone). */
+enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32_t task_generation);
+/* A cached result was read: it is the youngest now. */
+void lq_client_touch(struct lq_client *client, uint32_t index, uint32_t task_generation);
+/* Evict the oldest cached result, to make room. LQ_OK or LQ_EMPTY. */
+enum lq_status lq_client_shrink(struct lq_client *client);
+/*
+ * Wait until something of this client's may be done, at most `timeout_ns`; `wanted`: slot + 1 to be woken for that one
+ * only, 0 for any. Spins a little first when a processor is free for it. LQ_OK, LQ_TIMEOUT, LQ_INTERRUPTED.
+ * Does not touch what the other calls use, so they may go on in other threads.
+ */
+enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_t timeout_ns);
+/* Is there something to reap? */
+bool lq_client_has_news(const struct lq_client *client);
+
+/* Publish a function's bytes. LQ_OK, *row, *generation; LQ_FULL: the table or the arena is. */
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t *row,
+                                 uint32_t *generation);
+void lq_client_unpublish(struct lq_client *client, uint32_t row);
+
+#endif

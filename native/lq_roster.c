@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_roster.h"
+
+#include <string.h>
+
+size_t lq_roster_size(void)
+{
+    return sizeof(struct lq_row) * LQ_ROWS;
+}
+
+enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role, uint32_t pid, lq_label *label)
+{
+    for (uint32_t index = 1; index < LQ_ROWS; index++) {
+        struct lq_row *row = &roster->rows[index];
+        uint64_t word = lq_load(&row->word);
+        if (lq_word_state(word) != LQ_ROW_FREE)
+            continue;
+        if (!lq_cas(&row->word, word, lq_word(LQ_ROW_LIVE, LQ_NOBODY, lq_word_generation(word), (uint32_t)role)))
+            continue; /* somebody else joined here */
+        LQ_FAULT("roster_join:taken");
+        LQ_PUT(row->pid, pid);
+        LQ_PUT(row->ready, 0);
+        LQ_PUT(row->joined_ns, (uint64_t)lq_now_ns());
+        lq_store32(&row->wanted, 0);
+        lq_store32(&row->missed, 0);
+        memset(&row->counters, 0, sizeof row->counters);
+        lq_store_relaxed(&row->counters.task, ~0ull);
+        *label = lq_label_of(index, lq_word_generation(word));
+        return LQ_OK;
+    }
+    return LQ_FULL;
+}
+
+void lq_roster_bury(const struct lq_roster *roster, lq_label label)
+{
+    struct lq_row *row = lq_roster_row(roster, label);
+    uint64_t word = lq_load(&row->word);
+    if (lq_roster_state(roster, label) == LQ_ROW_LIVE)
+        lq_cas(&row->word, word, lq_word_as(word, LQ_ROW_DEAD, LQ_NOBODY));
+}
+
+void lq_roster_release(const struct lq_roster *roster, lq_label label)
+{
+    struct lq_row *row = lq_roster_row(roster, label);
+    uint64_t word = lq_load(&row->word);
+    if (lq_roster_state(roster, label) == LQ_ROW_DEAD)
+        lq_cas(&row->word, word, lq_word_next(word, LQ_ROW_FREE, LQ_NOBODY, LQ_ROLE_NONE));
+}
+
+enum lq_status lq_roster_check(const struct lq_roster *roster)
+{
+    for (uint32_t index = 0; index < LQ_ROWS; index++) {
+        uint64_t word = lq_load(&roster->rows[index].word);
+        if (lq_word_state(word) > LQ_ROW_DEAD || lq_word_aux(word) > LQ_ROLE_WORKER || lq_word_label(word) != LQ_NOBODY)
+            return LQ_CORRUPT;
+        if (index == 0 && word != 0)
+            return LQ_CORRUPT;
+    }
+    return LQ_OK;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_ROSTER_H
+#define LQ_ROSTER_H
+/*
+ * The roster: one row a process. A row's index and incarnation are the label that its process writes into words.
+ *
+ *   FREE --join--> LIVE --bury, once the kernel proved the death--> DEAD --release, once no word bears the label--> FREE+1
+ *
+ * Row 0 is never given out: label zero means nobody.
+ */
+#include "lq_bell.h"
+#include "lq_fault.h"
+
+enum lq_row_state { LQ_ROW_FREE = 0, LQ_ROW_LIVE = 1, LQ_ROW_DEAD = 2 };
+enum lq_role { LQ_ROLE_NONE = 0, LQ_ROLE_CLIENT = 1, LQ_ROLE_SUPERVISOR = 2, LQ_ROLE_WORKER = 3 };
+
+/* What a worker counts. One writer, relaxed stores; for people, decides nothing. */
+struct lq_counters {
+    lq_a64 succeeded;   /* tasks whose function returned */
+    lq_a64 failed;      /* tasks whose function raised */
+    lq_a64 items;       /* items of map chunks among them */
+    lq_a64 run_ns;      /* time spent in user code */
+    lq_a64 parked;      /* times it went to sleep */
+    lq_a64 task;        /* slot << 32 | task generation of the task in hand, ~0 when idle */
+    lq_a64 task_since_ns; /* CLOCK_MONOTONIC */
+};
+
+struct lq_row {
+    lq_a64 word;        /* state, aux = role, generation = incarnation */
+    uint32_t pid;       /* the process writes it after join; readers check the word */
+    uint32_t ready;     /* a worker: 1 once its initializer has run */
+    uint64_t joined_ns; /* CLOCK_MONOTONIC */
+    _Alignas(LQ_LINE) struct lq_bell bell; /* a client's: rung when a task of its own is done */
+    _Alignas(LQ_LINE) lq_a32 wanted; /* a client: slot + 1 that it sleeps for, 0 for any; workers read it before they ring */
+    lq_a32 missed;      /* workers set it when the completion ring was full: look through the slots */
+    _Alignas(LQ_LINE) struct lq_counters counters;
+    _Alignas(LQ_PAIR) unsigned char end[0];
+};
+
+_Static_assert(sizeof(struct lq_row) == 384, "a row is six lines");
+
+struct lq_roster {
+    struct lq_row *rows; /* LQ_ROWS of them */
+};
+
+size_t lq_roster_size(void);
+/* Take a free row for a process that is about to act. LQ_OK and *label; LQ_FULL. */
+enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role, uint32_t pid, lq_label *label);
+/* The process behind `label` is proven dead: from now on its words may be recovered. Any number of callers. */
+void lq_roster_bury(const struct lq_roster *roster, lq_label label);
+/* No word bears the label any more: the row may be used again under the next incarnation. */
+void lq_roster_release(const struct lq_roster *roster, lq_label label);
+enum lq_status lq_roster_check(const struct lq_roster *roster);
+
+static inline struct lq_row *lq_roster_row(const struct lq_roster *roster, lq_label label)
+{
+    return &roster->rows[lq_label_row(label) % LQ_ROWS];
+}
+
+static inline enum lq_row_state lq_roster_state(const struct lq_roster *roster, lq_label label)
+{
+    uint64_t word = lq_load(&lq_roster_row(roster, label)->word);
+    if (label == LQ_NOBODY || (lq_word_generation(word) & 0xfffu) != lq_label_incarnation(label))
+        return LQ_ROW_FREE; /* that incarnation is over */
+    return (enum lq_row_state)lq_word_state(word);
+}
+
+static inline bool lq_roster_is_live(const struct lq_roster *roster, lq_label label)
+{
+    return lq_roster_state(roster, label) == LQ_ROW_LIVE;
+}
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "lq_segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum lq_status map_(struct lq_segment *segment, int writable)
+{
+    int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+    void *base = mmap(NULL, segment->bytes, protection, MAP_SHARED | MAP_NORESERVE, segment->fd, 0);
+    if (base == MAP_FAILED) {
+        int reason = errno;
+        close(segment->fd);
+        *segment = (struct lq_segment){.fd = -1};
+        errno = reason;
+        return LQ_SYSTEM;
+    }
+    segment->base = base;
+    return LQ_OK;
+}
+
+enum lq_status lq_segment_create(struct lq_segment *segment, const char *label, size_t bytes)
+{
+    *segment = (struct lq_segment){.bytes = bytes};
+    segment->fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (segment->fd < 0)
+        return LQ_SYSTEM;
+    if (ftruncate(segment->fd, (off_t)bytes) != 0 ||
+        fcntl(segment->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        int reason = errno;
+        close(segment->fd);
+        *segment = (struct lq_segment){.fd = -1};
+        errno = reason;
+        return LQ_SYSTEM;
+    }
+    return map_(segment, 1);
+}
+
+enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
+{
+    struct stat facts;
+    *segment = (struct lq_segment){.fd = fd};
+    if (fstat(fd, &facts) != 0 || facts.st_size <= 0) {
+        int reason = errno;
+        close(fd);
+        *segment = (struct lq_segment){.fd = -1};
+        errno = reason ? reason : EINVAL;
+        return LQ_SYSTEM;
+    }
+    segment->bytes = (size_t)facts.st_size;
+    return map_(segment, writable);
+}
+
+void lq_segment_close(struct lq_segment *segment)
+{
+    if (segment->base != NULL)
+        munmap(segment->base, segment->bytes);
+    if (segment->fd >= 0)
+        close(segment->fd);
+    *segment = (struct lq_segment){.fd = -1};
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_SEGMENT_H
+#define LQ_SEGMENT_H
+/*
+ * One piece of shared memory: an anonymous memfd, sparse, of fixed size. It has no name, so nothing is left when the last
+ * process dies, and the size of /dev/shm does not matter. Sealed against shrinking, so no reader can meet SIGBUS by
+ * truncation.
+ */
+#include <stddef.h>
+
+#include "lq_status.h"
+
+struct lq_segment {
+    unsigned char *base;
+    size_t bytes;
+    int fd;
+};
+
+/* LQ_OK, or LQ_SYSTEM with errno. */
+enum lq_status lq_segment_create(struct lq_segment *segment, const char *label, size_t bytes);
+/* Map a segment that somebody else made. Takes the fd over, also on failure. */
+enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable);
+/* Unmap and close. Safe on one that was never opened (base NULL, fd -1). */
+void lq_segment_close(struct lq_segment *segment);
+
+#endif

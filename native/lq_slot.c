@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_slot.h"
+
+size_t lq_slots_size(uint32_t count)
+{
+    return sizeof(struct lq_slot) * (size_t)count;
+}
+
+uint32_t lq_slots_used(const struct lq_slots *slots)
+{
+    uint64_t fresh = lq_load(slots->fresh);
+    return fresh + 1 < slots->count ? (uint32_t)fresh + 1 : slots->count;
+}
+
+/*
+ * Callers:  any number of processes at once.
+ * Progress: lock-free.
+ * Death:    from [S1] on the word names `me`. The counter is moved by the next caller: a word that is not FRESH proves
+ *           that it may be.
+ */
+enum lq_status lq_slots_take_fresh(const struct lq_slots *slots, lq_label me, uint32_t *index)
+{
+    for (;;) {
+        uint64_t fresh = lq_load(slots->fresh);
+        if (fresh >= slots->count)
+            return LQ_EMPTY;
+        struct lq_slot *slot = &slots->slots[fresh];
+        uint64_t word = lq_load(&slot->word);
+        bool taken = lq_word_state(word) == LQ_SLOT_FRESH &&
+                     lq_cas(&slot->word, word, lq_word(LQ_SLOT_WRITING, me, lq_word_generation(word) + 1, 0)); /* [S1] */
+        if (taken)
+            LQ_FAULT("slots_take_fresh:claimed");
+        lq_cas(slots->fresh, fresh, fresh + 1);
+        if (taken) {
+            LQ_FAULT("slots_take_fresh:moved");
+            *index = (uint32_t)fresh;
+            return LQ_OK;
+        }
+    }
+}
+
+/*
+ * Callers:  any number of processes at once.
+ * Progress: wait-free (one pass).
+ * Death:    the word that was swapped names `me`.
+ */
+enum lq_status lq_slots_take_free(const struct lq_slots *slots, lq_label me, uint32_t *cursor, uint32_t *index)
+{
+    uint32_t used = lq_slots_used(slots);
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t at = (*cursor + i) % used;
+        struct lq_slot *slot = &slots->slots[at];
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) == LQ_SLOT_FREE && lq_cas(&slot->word, word, lq_word(LQ_SLOT_WRITING, me, lq_word_generation(word), 0))) {
+            LQ_FAULT("slots_take_free:claimed");
+            *cursor = at + 1;
+            *index = at;
+            return LQ_OK;
+        }
+    }
+    return LQ_EMPTY;
+}
+
+enum lq_status lq_slots_check(const struct lq_slots *slots)
+{
+    uint64_t fresh = lq_load(slots->fresh);
+    if (fresh > slots->count)
+        return LQ_CORRUPT;
+    for (uint32_t i = 0; i < slots->count; i++) {
+        uint64_t word = lq_load(&slots->slots[i].word);
+        uint32_t state = lq_word_state(word);
+        if (state > LQ_SLOT_FREE)
+            return LQ_CORRUPT;
+        if (i > fresh && word != 0)
+            return LQ_CORRUPT; /* only the slot at `fresh` may be claimed before the counter moves */
+        if (i < fresh && state == LQ_SLOT_FRESH)
+            return LQ_CORRUPT;
+        bool labelled = lq_word_label(word) != LQ_NOBODY;
+        if ((state == LQ_SLOT_WRITING || state == LQ_SLOT_CLAIMED || state == LQ_SLOT_RUNNING) && !labelled)
+            return LQ_CORRUPT; /* somebody must be able to finish it */
+        if ((state == LQ_SLOT_CACHED || state == LQ_SLOT_FREE) && labelled)
+            return LQ_CORRUPT; /* settled words are nobody's */
+        if (i > fresh + 64)
+            break; /* untouched memory stays untouched */
+    }
+    return LQ_OK;
+}

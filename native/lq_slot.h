@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_SLOT_H
+#define LQ_SLOT_H
+/*
+ * The slot: one task, from its arguments to its result. The slot is also the result entry.
+ *
+ *   FRESH --------.                                  .-- cancel --> CANCELLED(canceller) --.
+ *                 v                                  |                                     v
+ *   FREE --> WRITING(client) --> QUEUED(client) -----+--> CLAIMED(worker) --> RUNNING --> DONE(worker)
+ *    ^            ^                  ^                         |  worker died |  |            |
+ *    |            |                  '------- generation + 1 --'--------------'  |        consumed
+ *    |            |                                              requeued        |            v
+ *    '------------+--------------- evicted, generation + 1 -----------------------------  CACHED
+ *
+ * The label in DONE and QUEUED means: owes the push into the ring (and has probably done it). CACHED is settled.
+ * Layout of the body: line 0 what the taker needs, line 1 times and the first argument bytes, lines 2 and 3 the rest of the
+ * inline arguments and the inline result. Arguments are never overwritten before the slot is used again, because the
+ * task may have to run a second time.
+ */
+#include "lq_fault.h"
+#include "lq_status.h"
+#include "lq_word.h"
+
+enum lq_slot_state {
+    LQ_SLOT_FRESH = 0, /* never used: memory as the kernel gave it */
+    LQ_SLOT_WRITING = 1,
+    LQ_SLOT_QUEUED = 2,
+    LQ_SLOT_CLAIMED = 3,
+    LQ_SLOT_RUNNING = 4,
+    LQ_SLOT_DONE = 5,
+    LQ_SLOT_CACHED = 6,
+    LQ_SLOT_CANCELLED = 7,
+    LQ_SLOT_FREE = 8,
+};
+
+enum lq_kind { LQ_KIND_CALL = 0, LQ_KIND_CHUNK = 1, LQ_KIND_STARCHUNK = 2 };
+
+enum lq_outcome {
+    LQ_OUTCOME_NONE = 0,
+    LQ_OUTCOME_SUCCESS = 1,
+    LQ_OUTCOME_FAILURE = 2,   /* the result is an encoded exception */
+    LQ_OUTCOME_CANCELLED = 3, /* never started */
+    LQ_OUTCOME_CRASHED = 4,   /* the worker died in user code and no retry was left; the verdict says how */
+};
+
+#define LQ_INLINE_BYTES 80u /* arguments or results up to this size need no block */
+#define LQ_NO_BLOCK 0u
+
+struct lq_slot {
+    lq_a64 word;            /* aux: crashes survived so far */
+    lq_a64 verdict;         /* generation 32 | outcome 8 | wait status 16; written by compare-and-swap, see lq_verdict */
+    uint32_t task_generation; /* the generation at submission: names the task, through any number of requeues */
+    uint32_t function;      /* row of the function table */
+    uint32_t function_generation;
+    uint32_t args_block;    /* LQ_NO_BLOCK: inline */
+    uint32_t args_bytes;
+    uint32_t result_block;
+    uint32_t result_bytes;
+    lq_label client;        /* whose completion ring is told */
+    uint8_t kind;           /* enum lq_kind */
+    uint8_t args_format;    /* of the codec; opaque here */
+    uint8_t queue;
+    uint8_t priority;
+    uint8_t outcome;        /* enum lq_outcome, of the run that ended in DONE */
+    uint8_t result_format;
+    uint8_t max_retries;    /* of raised exceptions */
+    uint8_t max_crashes;    /* requeues after a worker's death in user code */
+    uint32_t attempt;       /* runs begun */
+
+    uint64_t submit_ns;     /* CLOCK_MONOTONIC */
+    uint64_t start_ns;
+    uint64_t done_ns;
+    uint32_t worker_pid;    /* of the last run */
+    lq_a32 used_ms;         /* last reading of a cached result, milliseconds since the Space was made */
+    unsigned char args[LQ_INLINE_BYTES];
+    unsigned char result[LQ_INLINE_BYTES];
+};
+
+_Static_assert(sizeof(struct lq_slot) == 256, "a slot is four lines");
+_Static_assert(offsetof(struct lq_slot, submit_ns) == LQ_LINE, "times begin line 1");
+_Static_assert(offsetof(struct lq_slot, args) % 8 == 0 && offsetof(struct lq_slot, result) % 8 == 0, "copied by eights");
+
+struct lq_slots {
+    struct lq_slot *slots;
+    lq_a64 *fresh;  /* all slots from here on are FRESH, but for one that may just have been claimed */
+    uint32_t count;
+};
+
+static inline uint64_t lq_verdict(uint32_t generation, enum lq_outcome outcome, uint32_t wait_status)
+{
+    return (uint64_t)generation << 32 | (uint64_t)outcome << 16 | (wait_status & 0xffffu);
+}
+
+static inline enum lq_outcome lq_verdict_outcome(uint64_t verdict)
+{
+    return (enum lq_outcome)(verdict >> 16 & 0xffu);
+}
+
+size_t lq_slots_size(uint32_t count);
+/* Claim a slot that was never used. LQ_OK, *index and its word; LQ_EMPTY when all have been. Any number of callers. */
+enum lq_status lq_slots_take_fresh(const struct lq_slots *slots, lq_label me, uint32_t *index);
+/* Claim a FREE slot by looking from *cursor on, all the way round. LQ_OK or LQ_EMPTY. Any number of callers. */
+enum lq_status lq_slots_take_free(const struct lq_slots *slots, lq_label me, uint32_t *cursor, uint32_t *index);
+/* Slots that may hold anything: [0, used). */
+uint32_t lq_slots_used(const struct lq_slots *slots);
+enum lq_status lq_slots_check(const struct lq_slots *slots);
+
+#endif

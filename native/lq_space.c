@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_space.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
+#define BRISK_DEPTH 32u /* ... unless more than this wait: then the work is worth another worker */
+
+/* ------------------------------------------------------------------------------------------------------- layout */
+
+struct layout_ {
+    uint64_t roster, functions, rings, completions, slots, spans, blocks, end;
+};
+
+static uint64_t place_(uint64_t *at, uint64_t bytes)
+{
+    uint64_t here = *at;
+    *at = (here + bytes + 4095) & ~4095ull; /* each structure on its own pages: sparse until touched */
+    return here;
+}
+
+static struct layout_ layout_of_(uint32_t slots, uint32_t queues, uint32_t ring_order, uint32_t spans)
+{
+    struct layout_ layout;
+    uint64_t at = 0;
+    place_(&at, sizeof(struct lq_header));
+    layout.roster = place_(&at, lq_roster_size());
+    layout.functions = place_(&at, lq_functions_size());
+    layout.rings = at;
+    for (uint32_t i = 0; i < queues * LQ_PRIORITIES; i++)
+        place_(&at, lq_ring_size(ring_order));
+    layout.completions = at;
+    for (uint32_t i = 0; i < LQ_ROWS; i++)
+        place_(&at, lq_ring_size(ring_order));
+    layout.slots = place_(&at, lq_slots_size(slots));
+    layout.spans = place_(&at, lq_arena_spans_size(spans));
+    layout.blocks = place_(&at, lq_arena_blocks_size(spans));
+    layout.end = at;
+    return layout;
+}
+
+/* Offsets to pointers, in one place. All later code is free of them. */
+static void view_(struct lq_space *space)
+{
+    const struct lq_header *header = space->header;
+    struct layout_ layout = layout_of_(header->slots, header->sizes.queues, header->ring_order, header->spans);
+    unsigned char *base = space->control.base;
+    uint64_t ring_bytes = (lq_ring_size(header->ring_order) + 4095) & ~4095ull;
+    space->queues = header->sizes.queues;
+    space->roster.rows = (struct lq_row *)(void *)(base + layout.roster);
+    space->functions.rows = (struct lq_function *)(void *)(base + layout.functions);
+    space->functions.used = &space->header->functions_used;
+    for (uint32_t queue = 0; queue < space->queues; queue++)
+        for (uint32_t priority = 0; priority < LQ_PRIORITIES; priority++)
+            lq_ring_view(&space->rings[queue][priority],
+                         base + layout.rings + (queue * LQ_PRIORITIES + priority) * ring_bytes, header->ring_order);
+    for (uint32_t row = 0; row < LQ_ROWS; row++)
+        lq_ring_view(&space->completions[row], base + layout.completions + row * ring_bytes, header->ring_order);
+    space->slots = (struct lq_slots){(struct lq_slot *)(void *)(base + layout.slots), &space->header->slots_fresh,
+                                     header->slots};
+    space->arena = (struct lq_arena){(struct lq_span *)(void *)(base + layout.spans),
+                                     (struct lq_block *)(void *)(base + layout.blocks), &space->header->arena_used,
+                                     space->payload.base, header->spans};
+}
+
+enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *sizes, uint64_t identity)
+{
+    uint64_t slots = (uint64_t)sizes->capacity + sizes->result_cache;
+    uint32_t ring_order = 4;
+    uint64_t spans = (sizes->memory + LQ_SPAN_BYTES - 1) / LQ_SPAN_BYTES + 1; /* span 0 is never given out */
+    *space = (struct lq_space){.control.fd = -1, .payload.fd = -1};
+    if (slots == 0 || slots > LQ_INDEX_MASK || sizes->queues == 0 || sizes->queues > LQ_MAX_QUEUES || spans > LQ_MAX_SPANS)
+        return LQ_NEVER;
+    while ((1ull << ring_order) < slots + slots / 2) /* room for what recovery pushes twice */
+        ring_order++;
+    struct layout_ layout = layout_of_((uint32_t)slots, sizes->queues, ring_order, (uint32_t)spans);
+    enum lq_status status = lq_segment_create(&space->control, "localq-space", layout.end);
+    if (status == LQ_OK)
+        status = lq_segment_create(&space->payload, "localq-arena", spans << LQ_SPAN_ORDER);
+    if (status != LQ_OK) {
+        int reason = errno;
+        lq_space_close(space);
+        errno = reason;
+        return status;
+    }
+    space->header = (struct lq_header *)(void *)space->control.base;
+    space->header->version = LQ_LAYOUT_VERSION;
+    space->header->slots = (uint32_t)slots;
+    space->header->ring_order = ring_order;
+    space->header->spans = (uint32_t)spans;
+    space->header->control_bytes = layout.end;
+    space->header->identity = identity;
+    space->header->epoch_ns = (uint64_t)lq_now_ns();
+    space->header->sizes = *sizes;
+    view_(space);
+    for (uint32_t queue = 0; queue < space->queues; queue++)
+        for (uint32_t priority = 0; priority < LQ_PRIORITIES; priority++)
+            lq_ring_init(&space->rings[queue][priority]);
+    space->header->magic = LQ_MAGIC; /* last: whoever opens it before is told that it is not a Space */
+    return LQ_OK;
+}
+
+static enum lq_status verify_(const struct lq_space *space)
+{
+    if (space->control.bytes < sizeof(struct lq_header))
+        return LQ_CORRUPT;
+    const struct lq_header *header = (const struct lq_header *)(const void *)space->control.base;
+    if (header->magic != LQ_MAGIC)
+        return LQ_CORRUPT;
+    if (header->version != LQ_LAYOUT_VERSION)
+        return LQ_VERSION;
+    if (header->slots == 0 || header->slots > LQ_INDEX_MASK || header->sizes.queues == 0 ||
+        header->sizes.queues > LQ_MAX_QUEUES || header->ring_order < 4 || header->ring_order > 22 || header->spans < 2 ||
+        header->spans > LQ_MAX_SPANS || (1ull << header->ring_order) < header->slots)
+        return LQ_CORRUPT;
+    struct layout_ layout = layout_of_(header->slots, header->sizes.queues, header->ring_order, header->spans);
+    if (layout.end != header->control_bytes || layout.end != space->control.bytes ||
+        space->payload.bytes != (uint64_t)header->spans << LQ_SPAN_ORDER)
+        return LQ_CORRUPT;
+    return LQ_OK;
+}
+
+enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload_fd, int writable)
+{
+    *space = (struct lq_space){.control.fd = -1, .payload.fd = -1};
+    enum lq_status status = lq_segment_open(&space->control, control_fd, writable);
+    enum lq_status second = lq_segment_open(&space->payload, payload_fd, writable);
+    status = status != LQ_OK ? status : second;
+    status = status != LQ_OK ? status : verify_(space);
+    if (status != LQ_OK) {
+        int reason = errno;
+        lq_space_close(space);
+        errno = reason;
+        return status;
+    }
+    space->header = (struct lq_header *)(void *)space->control.base;
+    view_(space);
+    return LQ_OK;
+}
+
+void lq_space_close(struct lq_space *space)
+{
+    lq_segment_close(&space->control);
+    lq_segment_close(&space->payload);
+    space->header = NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ telling others */
+
+void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client)
+{
+    uint32_t row_index = lq_label_row(client) % LQ_ROWS;
+    struct lq_row *row = &space->roster.rows[row_index];
+    if (!lq_roster_is_live(&space->roster, client))
+        return; /* nobody waits; the sweep settles it */
+    if (lq_ring_push(&space->completions[row_index], index, generation) != LQ_OK)
+        lq_store32_seq(&row->missed, 1); /* the client then looks through its slots instead */
+    LQ_FAULT("announce:pushed");
+    if (lq_load_seq(&row->bell.parked[0]) == 0)
+        return;
+    uint32_t wanted = lq_load32_seq(&row->wanted);
+    if (wanted == 0 || wanted == index + 1)
+        lq_bell_ring(&row->bell, INT_MAX);
+}
+
+void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ring, int64_t now_ns)
+{
+    struct lq_bell *bell = &space->header->bell;
+    if (!lq_bell_any(bell->parked))
+        return;
+    /* A searcher will find it, or, if it gives up first, look once more after it has parked. */
+    if (lq_bell_any(bell->spinning))
+        return;
+    /* Somebody who runs very short tasks is about to look again. If that was a mistake, a sleeper's time-out mends it. */
+    if ((int64_t)lq_load_relaxed(&bell->brisk_until_ns) > now_ns && lq_ring_depth(ring) <= BRISK_DEPTH)
+        return;
+    lq_bell_ring(bell, 1);
+}
+
+/* ------------------------------------------------------------------------------------------------------ recovery */
+
+static const struct lq_ring *ring_of_(const struct lq_space *space, const struct lq_slot *slot)
+{
+    uint32_t queue = LQ_GET(slot->queue);
+    uint32_t priority = LQ_GET(slot->priority);
+    return &space->rings[queue < space->queues ? queue : 0][priority < LQ_PRIORITIES ? priority : LQ_PRIORITIES - 1];
+}
+
+/* Drop the blocks named in the body, as long as the slot's word is still `word`. */
+static void drop_blocks_for_(const struct lq_space *space, uint32_t index, uint64_t word, bool args)
+{
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    uint32_t task = LQ_GET(slot->task_generation);
+    uint32_t args_block = LQ_GET(slot->args_block);
+    uint32_t result_block = LQ_GET(slot->result_block);
+    if (result_block != LQ_NO_BLOCK)
+        lq_arena_drop_for(&space->arena, result_block, lq_backref(LQ_HOLDER_RESULT, index, task), &slot->word, word);
+    if (args && args_block != LQ_NO_BLOCK)
+        lq_arena_drop_for(&space->arena, args_block, lq_backref(LQ_HOLDER_ARGS, index, task), &slot->word, word);
+}
+
+/* Push first, relabel afterwards: until then the dead label says that the push is owed. FULL: the next pass tries again. */
+static void settle_queued_(const struct lq_space *space, uint32_t index, uint64_t word)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    const struct lq_ring *ring = ring_of_(space, slot);
+    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)
+        return;
+    LQ_FAULT("recover:pushed");
+    lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_QUEUED, LQ_NOBODY));
+    LQ_FAULT("recover:relabelled");
+}
+
+static void settle_done_(const struct lq_space *space, uint32_t index, uint64_t word)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    lq_label client = LQ_GET(slot->client);
+    bool waited_for = lq_roster_is_live(&space->roster, client);
+    if (waited_for)
+        lq_space_announce(space, index, lq_word_generation(word), client);
+    LQ_FAULT("recover:announced");
+    lq_cas(&slot->word, word, lq_word_as(word, waited_for ? LQ_SLOT_DONE : LQ_SLOT_CACHED, LQ_NOBODY));
+    LQ_FAULT("recover:settled");
+}
+
+static void recover_running_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
+                             struct lq_recovered *recovered)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    lq_label dead = lq_word_label(word);
+    uint32_t crashes = lq_word_aux(word);
+    drop_blocks_for_(space, index, word, false);
+    if (crashes < LQ_GET(slot->max_crashes) && crashes < 15) {
+        uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, dead, crashes + 1);
+        if (lq_cas(&slot->word, word, again)) {
+            LQ_FAULT("recover:requeued");
+            recovered->requeued++;
+            settle_queued_(space, index, again);
+        }
+        return;
+    }
+    uint32_t generation = lq_word_generation(word);
+    uint64_t verdict = lq_load(&slot->verdict);
+    if (verdict >> 32 != generation)
+        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));
+    LQ_FAULT("recover:judged");
+    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, dead);
+    if (lq_cas(&slot->word, word, done)) {
+        LQ_FAULT("recover:done");
+        recovered->crashed++;
+        settle_done_(space, index, done);
+    }
+}
+
+static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
+                          struct lq_recovered *recovered)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    lq_label dead = lq_word_label(word);
+    switch (lq_word_state(word)) {
+    case LQ_SLOT_WRITING:
+        drop_blocks_for_(space, index, word, true);
+        recovered->released += lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));
+        LQ_FAULT("recover:freed");
+        break;
+    case LQ_SLOT_QUEUED:
+        settle_queued_(space, index, word);
+        break;
+    case LQ_SLOT_CLAIMED: { /* user code had not begun: not counted as an attempt */
+        uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, dead, lq_word_aux(word));
+        if (lq_cas(&slot->word, word, again)) {
+            LQ_FAULT("recover:unclaimed");
+            recovered->requeued++;
+            settle_queued_(space, index, again);
+        }
+        break;
+    }
+    case LQ_SLOT_RUNNING:
+        recover_running_(space, index, word, wait_status, recovered);
+        break;
+    case LQ_SLOT_DONE:
+        settle_done_(space, index, word);
+        break;
+    default: /* CANCELLED: its cell is still in the ring, whoever pops it goes on */
+        lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
+    }
+}
+
+void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *recovered)
+{
+    *recovered = (struct lq_recovered){0};
+    if (dead == LQ_NOBODY || lq_roster_is_live(&space->roster, dead))
+        return;
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++) {
+        uint64_t word = lq_load(&lq_space_slot(space, index)->word);
+        if (lq_word_label(word) != dead)
+            continue;
+        recovered->labels++;
+        recover_slot_(space, index, word, wait_status, recovered);
+    }
+    uint32_t blocks = lq_arena_recover(&space->arena, dead);
+    uint32_t functions = lq_functions_recover(&space->functions, dead);
+    recovered->labels += blocks + functions;
+    recovered->released += blocks + functions;
+    lq_bell_recover(&space->header->bell, lq_label_row(dead) % LQ_ROWS);
+}
+
+/* --------------------------------------------------------------------------------------------------- eviction */
+
+bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns)
+{
+    uint64_t ttl_ms = space->header->sizes.ttl_ms;
+    return ttl_ms != 0 && (uint64_t)now_ns > LQ_GET(slot->done_ns) + ttl_ms * 1000000u;
+}
+
+/*
+ * Callers:  any number of processes at once.
+ * Progress: wait-free.
+ * Death:    after the swap the word is WRITING(me) and recovery drops the blocks that the body names. The other order
+ *           (blocks first) would let readers take another task's bytes for this one's.
+ */
+enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
+                              uint64_t word)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0)))
+        return LQ_MISSING;
+    LQ_FAULT("evict:claimed");
+    if (slot->result_block != LQ_NO_BLOCK)
+        lq_arena_drop(&space->arena, cache, me, slot->result_block, lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
+    if (slot->args_block != LQ_NO_BLOCK)
+        lq_arena_drop(&space->arena, cache, me, slot->args_block, lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+    LQ_FAULT("evict:dropped");
+    return LQ_OK;
+}
+
+static bool is_function_needed_(const struct lq_space *space, uint32_t row, uint32_t generation)
+{
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++) {
+        const struct lq_slot *slot = lq_space_slot(space, index);
+        uint32_t state = lq_word_state(lq_load(&slot->word));
+        if (state >= LQ_SLOT_QUEUED && state <= LQ_SLOT_RUNNING && LQ_GET(slot->function) == row &&
+            LQ_GET(slot->function_generation) == generation)
+            return true;
+    }
+    return false;
+}
+
+static uint32_t sweep_functions_(const struct lq_space *space)
+{
+    uint32_t swept = 0;
+    uint32_t end = lq_functions_end(&space->functions);
+    for (uint32_t row = 0; row < end; row++) {
+        struct lq_function *function = &space->functions.rows[row];
+        uint64_t word = lq_load(&function->word);
+        uint32_t generation = lq_word_generation(word);
+        if (lq_word_state(word) != LQ_FUNCTION_LIVE || lq_word_label(word) != LQ_NOBODY || is_function_needed_(space, row, generation))
+            continue;
+        uint32_t block = LQ_GET(function->block);
+        if (block != LQ_NO_BLOCK)
+            lq_arena_drop_for(&space->arena, block, lq_backref(LQ_HOLDER_FUNCTION, row, generation), &function->word, word);
+        swept += lq_cas(&function->word, word, lq_word_next(word, LQ_FUNCTION_FREE, LQ_NOBODY, 0));
+    }
+    return swept;
+}
+
+uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
+{
+    uint32_t swept = 0;
+    int64_t now_ns = lq_now_ns();
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++) {
+        struct lq_slot *slot = lq_space_slot(space, index);
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) == LQ_SLOT_DONE && !lq_roster_is_live(&space->roster, LQ_GET(slot->client))) {
+            lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY));
+            word = lq_load(&slot->word);
+        }
+        if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_space_is_expired(space, slot, now_ns))
+            continue;
+        if (lq_space_evict(space, NULL, me, index, word) != LQ_OK)
+            continue;
+        lq_store(&slot->word, lq_word(LQ_SLOT_FREE, LQ_NOBODY, lq_word_generation(word) + 1, 0));
+        LQ_FAULT("sweep:freed");
+        swept++;
+    }
+    return swept + sweep_functions_(space);
+}
+
+/* ------------------------------------------------------------------------------------------------------- reading */
+
+enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint32_t task_generation, struct lq_slot *copy)
+{
+    if (index >= space->slots.count || index >= lq_slots_used(&space->slots))
+        return LQ_MISSING;
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    for (int attempt = 0; attempt < 16; attempt++) {
+        uint64_t word = lq_load(&slot->word);
+        uint32_t state = lq_word_state(word);
+        if (state == LQ_SLOT_FRESH || state == LQ_SLOT_FREE || state == LQ_SLOT_WRITING)
+            return LQ_MISSING;
+        lq_copy_relaxed(copy, slot, sizeof *copy);
+        if (lq_load_seq(&slot->word) != word)
+            continue;
+        lq_store_relaxed(&copy->word, word);
+        return copy->task_generation == task_generation ? LQ_OK : LQ_MISSING;
+    }
+    return LQ_MISSING;
+}
+
+bool lq_space_is_current(const struct lq_space *space, uint32_t index, const struct lq_slot *copy)
+{
+    uint64_t word = lq_load_seq(&lq_space_slot(space, index)->word);
+    uint64_t then = lq_load_relaxed(&copy->word);
+    /* A relabel or DONE -> CACHED changes nothing about the bytes; any reuse changes the generation. */
+    return lq_word_generation(word) == lq_word_generation(then) && lq_word_state(word) >= lq_word_state(then) &&
+           lq_word_state(word) <= LQ_SLOT_CACHED;
+}
+
+/* --------------------------------------------------------------------------------------------------------- audit */
+
+static enum lq_status complain_(char *problem, size_t bytes, const char *what, uint32_t index, uint64_t word)
+{
+    snprintf(problem, bytes, "%s %u: word %016llx", what, index, (unsigned long long)word);
+    return LQ_CORRUPT;
+}
+
+static enum lq_status check_slot_(const struct lq_space *space, uint32_t index, char *problem, size_t bytes)
+{
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    uint64_t word = lq_load(&slot->word);
+    uint32_t state = lq_word_state(word);
+    lq_label label = lq_word_label(word);
+    if (label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label))
+        return complain_(problem, bytes, "a dead process still owns slot", index, word);
+    if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED) &&
+        !lq_ring_holds(ring_of_(space, slot), index, lq_word_generation(word)))
+        return complain_(problem, bytes, "a queued task is in no ring, slot", index, word);
+    if (state == LQ_SLOT_DONE && lq_roster_is_live(&space->roster, slot->client) &&
+        lq_load32(&lq_roster_row(&space->roster, slot->client)->missed) == 0 &&
+        !lq_ring_holds(&space->completions[lq_label_row(slot->client) % LQ_ROWS], index, lq_word_generation(word)))
+        return complain_(problem, bytes, "a finished task was not announced, slot", index, word);
+    if (state == LQ_SLOT_QUEUED && slot->args_block != LQ_NO_BLOCK) {
+        const lq_a64 *block = lq_arena_word(&space->arena, slot->args_block);
+        if (block == NULL || lq_word_state(lq_load(block)) != LQ_BLOCK_HELD ||
+            lq_load(lq_arena_backref(&space->arena, slot->args_block)) != lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation))
+            return complain_(problem, bytes, "a queued task lost its arguments, slot", index, word);
+    }
+    return LQ_OK;
+}
+
+/* Is the object that a HELD block names still the one that holds it? */
+static bool is_held_(const struct lq_space *space, uint32_t block, uint64_t backref)
+{
+    uint32_t index = (uint32_t)(backref >> 32 & 0x0fffffffu);
+    uint32_t generation = (uint32_t)backref;
+    enum lq_holder holder = (enum lq_holder)(backref >> 60);
+    if (holder == LQ_HOLDER_FUNCTION) {
+        if (index >= LQ_FUNCTIONS)
+            return false;
+        const struct lq_function *function = &space->functions.rows[index];
+        return lq_word_generation(lq_load(&function->word)) == generation && function->block == block;
+    }
+    if (index >= space->slots.count)
+        return false;
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    uint32_t state = lq_word_state(lq_load(&slot->word));
+    if (state == LQ_SLOT_FREE || state == LQ_SLOT_FRESH || slot->task_generation != generation)
+        return false;
+    return (holder == LQ_HOLDER_ARGS ? slot->args_block : slot->result_block) == block;
+}
+
+static enum lq_status check_block_(const struct lq_space *space, uint32_t block, char *problem, size_t bytes)
+{
+    uint64_t word = lq_load(lq_arena_word(&space->arena, block));
+    lq_label label = lq_word_label(word);
+    if (label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label))
+        return complain_(problem, bytes, "a dead process still owns block", block, word);
+    if (lq_word_state(word) == LQ_BLOCK_HELD && !is_held_(space, block, lq_load(lq_arena_backref(&space->arena, block))))
+        return complain_(problem, bytes, "nobody holds block", block, word);
+    return LQ_OK;
+}
+
+static enum lq_status check_blocks_(const struct lq_space *space, char *problem, size_t bytes)
+{
+    for (uint32_t span = 1; span < space->arena.count && span <= lq_load(space->arena.used); span++) {
+        uint64_t word = lq_load(&space->arena.spans[span].word);
+        enum lq_status status = LQ_OK;
+        if (lq_word_state(word) == LQ_BLOCK_HELD || lq_word_state(word) == LQ_BLOCK_OWNED)
+            status = check_block_(space, LQ_BLOCK_RUN | span, problem, bytes);
+        for (uint32_t i = 0; status == LQ_OK && lq_word_state(word) == LQ_SPAN_CLASS && i < LQ_BLOCKS_PER_SPAN >> lq_word_aux(word); i++)
+            status = check_block_(space, span << LQ_BLOCKS_ORDER | i, problem, bytes);
+        if (status != LQ_OK)
+            return status;
+    }
+    return LQ_OK;
+}
+
+enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_t problem_bytes)
+{
+    problem[0] = 0;
+    if (verify_(space) != LQ_OK)
+        return complain_(problem, problem_bytes, "the header contradicts itself, version", space->header->version, 0);
+    if (lq_roster_check(&space->roster) != LQ_OK)
+        return complain_(problem, problem_bytes, "the roster", 0, 0);
+    if (lq_slots_check(&space->slots) != LQ_OK)
+        return complain_(problem, problem_bytes, "the slots", 0, 0);
+    if (lq_functions_check(&space->functions) != LQ_OK)
+        return complain_(problem, problem_bytes, "the functions", 0, 0);
+    if (lq_arena_check(&space->arena) != LQ_OK)
+        return complain_(problem, problem_bytes, "the arena", 0, 0);
+    for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++)
+        if (lq_ring_check(&space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], space->slots.count) != LQ_OK)
+            return complain_(problem, problem_bytes, "ring", i, 0);
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++)
+        if (check_slot_(space, index, problem, problem_bytes) != LQ_OK)
+            return LQ_CORRUPT;
+    return check_blocks_(space, problem, problem_bytes);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_SPACE_H
+#define LQ_SPACE_H
+/*
+ * The Space: all shared memory of one queue, put together from the structures beside this file. Two segments: control
+ * (header, roster, functions, rings, slots, words of the arena) and the arena's own memory. The only place that knows
+ * two structures at once. What one process does with it: lq_client.h, lq_worker.h.
+ *
+ * Nothing in shared memory is an address. lq_space_open turns offsets into this process's pointers, once.
+ */
+#include "lq_arena.h"
+#include "lq_bell.h"
+#include "lq_function.h"
+#include "lq_ring.h"
+#include "lq_roster.h"
+#include "lq_segment.h"
+#include "lq_slot.h"
+
+#define LQ_MAGIC 0x31716c61636f6cull /* "localq1" */
+#define LQ_LAYOUT_VERSION 1u
+#define LQ_PRIORITIES 4u
+#define LQ_MAX_QUEUES 16u
+
+enum lq_phase {
+    LQ_PHASE_OPEN = 0,
+    LQ_PHASE_DRAINING = 1, /* workers end when nothing is queued */
+    LQ_PHASE_STOPPED = 2,  /* workers end after the task in hand */
+    LQ_PHASE_BROKEN = 3,   /* no worker can be started: waiting is in vain */
+};
+
+/* What the sizes follow from. */
+struct lq_sizes {
+    uint32_t capacity;     /* tasks that may be on their way at once */
+    uint32_t result_cache; /* consumed results that stay readable */
+    uint32_t queues;
+    uint32_t cpus;         /* usable by this queue: how many may spin */
+    uint64_t memory;       /* bytes of the arena */
+    uint64_t ttl_ms;       /* of cached results; 0: for ever */
+};
+
+struct lq_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t slots;
+    uint32_t ring_order;
+    uint32_t spans;
+    uint64_t control_bytes;
+    uint64_t identity; /* random: tells one queue's task ids from another's */
+    uint64_t epoch_ns; /* CLOCK_MONOTONIC when the Space was made */
+    struct lq_sizes sizes;
+    _Alignas(LQ_LINE) lq_a32 phase; /* supervisor and owner write, everybody reads */
+    lq_a32 workers;    /* as configured; a hint for spinning */
+    _Alignas(LQ_LINE) lq_a64 slots_fresh;
+    _Alignas(LQ_LINE) lq_a64 arena_used;
+    lq_a64 functions_used;
+    _Alignas(LQ_LINE) struct lq_bell bell; /* of the workers */
+};
+
+struct lq_space {
+    struct lq_segment control;
+    struct lq_segment payload;
+    struct lq_header *header;
+    struct lq_roster roster;
+    struct lq_functions functions;
+    struct lq_slots slots;
+    struct lq_arena arena;
+    struct lq_ring rings[LQ_MAX_QUEUES][LQ_PRIORITIES];
+    struct lq_ring completions[LQ_ROWS];
+    uint32_t queues;
+};
+
+enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *sizes, uint64_t identity);
+/*
+ * Attach to a Space made elsewhere. Takes both fds over. LQ_VERSION: another layout; LQ_CORRUPT: not a Space, or sizes that
+ * contradict each other. Nothing is written before everything has been verified.
+ */
+enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload_fd, int writable);
+void lq_space_close(struct lq_space *space);
+
+/* What recovery did. */
+struct lq_recovered {
+    uint32_t labels;   /* words found with the dead label: zero proves that none is left */
+    uint32_t requeued; /* tasks that will run again (user code had not begun, or a retry was left) */
+    uint32_t crashed;  /* tasks that ended as crashed */
+    uint32_t released; /* slots, blocks, functions given back */
+};
+
+/*
+ * Finish what a dead process began, one pass. Call again until `labels` is zero, then lq_roster_release.
+ *
+ * Callers:  any number of processes at once, beside live users, after lq_roster_bury. `wait_status` is told in the verdict.
+ * Progress: lock-free.
+ * Death:    every step is one compare-and-swap on a word that still bears the dead label, or a push that may be done
+ *           twice. Whoever calls next goes on.
+ */
+void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *recovered);
+/* Let go of expired results, of results whose client is gone, and of functions nobody needs. Returns how many. */
+uint32_t lq_space_sweep(struct lq_space *space, lq_label me);
+/* Is everything accounted for? Fills `problem` with the first contradiction. Only meaningful while nobody is in an operation. */
+enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_t problem_bytes);
+
+/*
+ * A consistent copy of slot `index`, if it still serves task `task_generation`.
+ * Callers: anyone who maps the Space, also read-only. Bounded: a slot that changes all the time is LQ_MISSING.
+ */
+enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint32_t task_generation, struct lq_slot *copy);
+/* Does the slot still hold what `copy` was taken from? After bytes were copied from the block that it names. */
+bool lq_space_is_current(const struct lq_space *space, uint32_t index, const struct lq_slot *copy);
+/* Has this cached result outlived its time? */
+bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns);
+
+/* CACHED -> WRITING(me), generation + 1, and its blocks dropped. LQ_OK or LQ_MISSING. */
+enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
+                              uint64_t word);
+/* Tell the client of a DONE slot, whose word bears a label that owes it. */
+void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client);
+/* Wake a worker if one should be woken: after a push, and by a worker that takes a task that may last. */
+void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ring, int64_t now_ns);
+
+static inline struct lq_slot *lq_space_slot(const struct lq_space *space, uint32_t index)
+{
+    return &space->slots.slots[index];
+}
+
+static inline uint32_t lq_space_ms(const struct lq_space *space, int64_t now_ns)
+{
+    return (uint32_t)(((uint64_t)now_ns - space->header->epoch_ns) / 1000000u);
+}
+
+#endif

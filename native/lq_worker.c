@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include "lq_worker.h"
+
+#include <string.h>
+
+#define FAIR_EVERY 64u
+#define SPIN_MOST_NS 20000u /* ~2 futex round trips: a client that waits for one result submits the next within that */
+#define SPIN_LEAST_NS 500u
+#define BRISK_NS 20000u     /* tasks shorter than this end before a sleeper would have been awake */
+#define BRISK_HOLD_NS 50000 /* for how long taking such a task promises to be back */
+#define NAP_LEAST_NS 2000000 /* a promise that was broken (a short task that ran long) costs at most this */
+#define NAP_MOST_NS 500000000
+
+void lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid)
+{
+    *worker = (struct lq_worker){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS, .nap_ns = NAP_LEAST_NS};
+}
+
+void lq_worker_end(struct lq_worker *worker)
+{
+    struct lq_bell *bell = &worker->space->header->bell;
+    lq_bell_clear(bell->parked, lq_label_row(worker->me));
+    lq_bell_clear(bell->spinning, lq_label_row(worker->me));
+    lq_arena_cool(&worker->space->arena, &worker->cache, worker->me);
+}
+
+/* A cancelled task's cell has come up: the slot goes back to its client as any finished one does. */
+static bool settle_cancelled_(struct lq_worker *worker, uint32_t index, uint64_t word)
+{
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    uint32_t generation = lq_word_generation(word);
+    uint64_t verdict = lq_load(&slot->verdict);
+    if (verdict >> 32 != generation)
+        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));
+    LQ_FAULT("settle_cancelled:judged");
+    if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_DONE, worker->me)))
+        return false;
+    LQ_FAULT("settle_cancelled:done");
+    lq_space_announce(worker->space, index, generation, LQ_GET(slot->client));
+    return true;
+}
+
+/*
+ * The claim: sign the word, then move the head.
+ *
+ * Callers:  any number of workers at once.
+ * Progress: lock-free.
+ * Returns:  LQ_OK and *index; LQ_EMPTY.
+ * Death:    from [W1] on the word names `me`; the head is moved by the next worker.
+ */
+static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *ring, uint32_t *index)
+{
+    struct lq_ring_entry entry;
+    while (lq_ring_peek(ring, &entry) == LQ_OK) {
+        if (entry.index >= worker->space->slots.count) {
+            lq_ring_advance(ring, &entry);
+            continue;
+        }
+        struct lq_slot *slot = lq_space_slot(worker->space, entry.index);
+        for (;;) {
+            uint64_t word = lq_load(&slot->word);
+            bool meant = (lq_word_generation(word) & LQ_INDEX_MASK) == entry.generation;
+            if (meant && lq_word_state(word) == LQ_SLOT_QUEUED) {
+                if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /* [W1] */
+                    continue; /* may be a mere relabel by a recoverer, not a rival: look again */
+                LQ_FAULT("claim:claimed");
+                lq_ring_advance(ring, &entry);
+                *index = entry.index;
+                return LQ_OK;
+            }
+            if (meant && lq_word_state(word) == LQ_SLOT_CANCELLED && !settle_cancelled_(worker, entry.index, word))
+                continue;
+            break; /* for good: this (slot, generation) is never QUEUED again */
+        }
+        lq_ring_advance(ring, &entry);
+    }
+    return LQ_EMPTY;
+}
+
+enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index)
+{
+    uint32_t turn = worker->takes;
+    uint32_t first = turn % FAIR_EVERY == FAIR_EVERY - 1 ? 1 + turn / FAIR_EVERY % (LQ_PRIORITIES - 1) : 0;
+    uint32_t queues = worker->space->queues;
+    for (uint32_t i = 0; i < LQ_PRIORITIES; i++) {
+        uint32_t priority = (first + i) % LQ_PRIORITIES;
+        for (uint32_t j = 0; j < queues; j++) {
+            const struct lq_ring *ring = &worker->space->rings[queues == 1 ? 0 : (turn + j) % queues][priority];
+            if (claim_(worker, ring, index) == LQ_OK) {
+                worker->takes++;
+                /* The next task's lines, while this one runs. */
+                uint64_t next = lq_load_relaxed(lq_ring_cell(ring, lq_load_relaxed(ring->head)));
+                const struct lq_slot *ahead = lq_space_slot(worker->space, (uint32_t)(next & LQ_INDEX_MASK) % worker->space->slots.count);
+                __builtin_prefetch(ahead, 1);
+                __builtin_prefetch((const char *)ahead + LQ_LINE, 1);
+                return LQ_OK;
+            }
+        }
+    }
+    return LQ_EMPTY;
+}
+
+/* One searcher for every two processors: more would take time from those who have work. */
+static bool may_spin_(const struct lq_worker *worker)
+{
+    const struct lq_header *header = worker->space->header;
+    return header->sizes.cpus > 1 && lq_bell_count(header->bell.spinning) < (header->sizes.cpus + 1) / 2;
+}
+
+static enum lq_status spin_(struct lq_worker *worker, uint32_t *index)
+{
+    struct lq_bell *bell = &worker->space->header->bell;
+    lq_bell_set(bell->spinning, lq_label_row(worker->me));
+    int64_t until = lq_now_ns() + worker->spin_ns;
+    enum lq_status status;
+    for (uint32_t i = 1;; i++) {
+        status = lq_worker_take_now(worker, index);
+        if (status == LQ_OK || (i % 8 == 0 && lq_now_ns() >= until))
+            break;
+        lq_relax();
+    }
+    lq_bell_clear(bell->spinning, lq_label_row(worker->me));
+    if (status == LQ_OK)
+        worker->spin_ns = worker->spin_ns * 2 < SPIN_MOST_NS ? worker->spin_ns * 2 : SPIN_MOST_NS;
+    else
+        worker->spin_ns = worker->spin_ns / 2 > SPIN_LEAST_NS ? worker->spin_ns / 2 : SPIN_LEAST_NS;
+    return status;
+}
+
+enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint32_t *index)
+{
+    struct lq_header *header = worker->space->header;
+    struct lq_bell *bell = &header->bell;
+    uint32_t row = lq_label_row(worker->me);
+    if (lq_load32(&header->phase) >= LQ_PHASE_STOPPED)
+        return LQ_STOPPED;
+    if (lq_worker_take_now(worker, index) == LQ_OK || (may_spin_(worker) && spin_(worker, index) == LQ_OK)) {
+        worker->nap_ns = NAP_LEAST_NS;
+        return LQ_OK;
+    }
+    uint32_t key = lq_bell_key(bell);
+    lq_bell_set(bell->parked, row);
+    enum lq_status status = lq_worker_take_now(worker, index); /* whoever pushed before seeing the bit did not ring */
+    if (status != LQ_OK) {
+        if (lq_load32_seq(&header->phase) != LQ_PHASE_OPEN)
+            status = LQ_STOPPED;
+        else {
+            struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
+            lq_store_relaxed(&counters->parked, lq_load_relaxed(&counters->parked) + 1);
+            status = lq_bell_sleep(bell, key, worker->nap_ns < timeout_ns ? worker->nap_ns : timeout_ns);
+            worker->nap_ns = status == LQ_TIMEOUT && worker->nap_ns < NAP_MOST_NS ? worker->nap_ns * 2 : worker->nap_ns;
+            status = status == LQ_INTERRUPTED ? LQ_INTERRUPTED : LQ_EMPTY;
+        }
+    }
+    lq_bell_clear(bell->parked, row);
+    worker->free_ns = 0;
+    return status;
+}
+
+static bool is_more_queued_(const struct lq_worker *worker, const struct lq_ring **ring)
+{
+    for (uint32_t i = 0; i < LQ_PRIORITIES * worker->space->queues; i++) {
+        *ring = &worker->space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES];
+        if (lq_ring_depth(*ring) != 0)
+            return true;
+    }
+    return false;
+}
+
+void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns)
+{
+    struct lq_space *space = worker->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    struct lq_bell *bell = &space->header->bell;
+    struct lq_counters *counters = &lq_roster_row(&space->roster, worker->me)->counters;
+    int64_t now = worker->free_ns != 0 ? worker->free_ns : lq_now_ns();
+    const struct lq_ring *ring;
+    LQ_PUT(slot->start_ns, (uint64_t)now);
+    LQ_PUT(slot->worker_pid, worker->pid);
+    LQ_PUT(slot->attempt, slot->attempt + 1);
+    lq_store_relaxed(&counters->task_since_ns, (uint64_t)now);
+    lq_store_relaxed(&counters->task, (uint64_t)index << 32 | slot->task_generation);
+    uint64_t word = lq_load_relaxed(&slot->word);
+    lq_store(&slot->word, lq_word_as(word, LQ_SLOT_RUNNING, worker->me)); /* plain: the label says it is ours */
+    LQ_FAULT("worker_start:running");
+    bool brisk = expected_ns != 0 && expected_ns < BRISK_NS;
+    if (brisk) {
+        if ((int64_t)lq_load_relaxed(&bell->brisk_until_ns) < now + BRISK_HOLD_NS / 2)
+            lq_store_relaxed(&bell->brisk_until_ns, (uint64_t)(now + BRISK_HOLD_NS));
+    } else if (lq_bell_any(bell->parked) && is_more_queued_(worker, &ring)) {
+        lq_space_call_worker(space, ring, now); /* this may last: pass the word on */
+    }
+}
+
+enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length)
+{
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    struct lq_arena *arena = &worker->space->arena;
+    uint32_t block;
+    uint64_t room;
+    enum lq_status status = lq_arena_take(arena, &worker->cache, worker->me, length, &block);
+    if (status != LQ_OK)
+        return status;
+    memcpy(lq_arena_at(arena, block, &room), bytes, length);
+    LQ_PUT(slot->result_block, block);
+    LQ_FAULT("worker_store_result:named");
+    lq_arena_hold(arena, worker->me, block, lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
+    return LQ_OK;
+}
+
+/*
+ * Callers:  the worker that runs the task.
+ * Progress: lock-free.
+ * Death:    before [W2] the task is RUNNING(me): requeued or judged as crashed. From then on the result stands, and the
+ *           label says that the client may not have been told.
+ */
+uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes)
+{
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
+    int64_t now = lq_now_ns();
+    uint64_t ran = (uint64_t)now - slot->start_ns;
+    LQ_PUT(slot->done_ns, (uint64_t)now);
+    LQ_PUT(slot->outcome, (uint8_t)outcome);
+    LQ_PUT(slot->result_format, format);
+    LQ_PUT(slot->result_bytes, result_bytes);
+    lq_label client = slot->client;
+    uint64_t word = lq_load_relaxed(&slot->word);
+    lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me)); /* [W2] */
+    LQ_FAULT("worker_finish:done");
+    lq_space_announce(worker->space, index, lq_word_generation(word), client);
+    lq_a64 *count = outcome == LQ_OUTCOME_SUCCESS ? &counters->succeeded : &counters->failed;
+    lq_store_relaxed(count, lq_load_relaxed(count) + 1);
+    lq_store_relaxed(&counters->run_ns, lq_load_relaxed(&counters->run_ns) + ran);
+    lq_store_relaxed(&counters->task, ~0ull);
+    worker->free_ns = now;
+    return ran;
+}
+
+void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
+{
+    struct lq_space *space = worker->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    const struct lq_ring *ring = &space->rings[slot->queue][slot->priority];
+    if (slot->result_block != LQ_NO_BLOCK) {
+        lq_arena_drop(&space->arena, &worker->cache, worker->me, slot->result_block,
+                      lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
+        LQ_PUT(slot->result_block, LQ_NO_BLOCK);
+    }
+    uint64_t word = lq_load_relaxed(&slot->word);
+    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, worker->me, lq_word_aux(word));
+    lq_store(&slot->word, again);
+    LQ_FAULT("worker_requeue:queued");
+    while (lq_ring_push(ring, index, lq_word_generation(again)) != LQ_OK) {
+        /* Full of duplicates that a recovery pushed: taking one makes room, and this worker is the one to do it. */
+        struct lq_ring_entry entry;
+        if (lq_ring_peek(ring, &entry) != LQ_OK)
+            continue;
+        uint64_t other = lq_load(&lq_space_slot(space, entry.index)->word);
+        bool queued = lq_word_state(other) == LQ_SLOT_QUEUED && (lq_word_generation(other) & LQ_INDEX_MASK) == entry.generation;
+        if (!queued)
+            lq_ring_advance(ring, &entry);
+        else
+            lq_relax();
+    }
+    LQ_FAULT("worker_requeue:pushed");
+    lq_cas(&slot->word, again, lq_word_as(again, LQ_SLOT_QUEUED, LQ_NOBODY));
+    lq_store_relaxed(&lq_roster_row(&space->roster, worker->me)->counters.task, ~0ull);
+    lq_space_call_worker(space, ring, lq_now_ns());
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LQ_WORKER_H
+#define LQ_WORKER_H
+/*
+ * What a worker does with a Space: take -> start -> (store_result) -> finish, or requeue. One thread.
+ */
+#include "lq_space.h"
+
+struct lq_worker {
+    struct lq_space *space;
+    lq_label me;
+    uint32_t pid;
+    struct lq_arena_cache cache;
+    uint32_t takes;
+    uint32_t spin_ns;
+    int64_t nap_ns;    /* how long the next sleep lasts at most; doubles while nothing comes */
+    int64_t free_ns;   /* when the last task ended, if no sleep came after it: saves a clock reading */
+};
+
+void lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid);
+void lq_worker_end(struct lq_worker *worker);
+/*
+ * Claim the most urgent task. Strictly by priority, oldest first, except that every 64th take begins at a lower priority,
+ * so that nothing starves.
+ * Returns: LQ_OK and *index (CLAIMED(me)); LQ_EMPTY after a sleep without news (look after other things, then call again);
+ *          LQ_INTERRUPTED; LQ_STOPPED when the queue's phase says so.
+ */
+enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint32_t *index);
+/* The same without waiting. LQ_OK or LQ_EMPTY. */
+enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index);
+/* CLAIMED -> RUNNING. `expected_ns`: how long this function usually takes, 0 if not known. */
+void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns);
+/* Copy a result that does not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */
+enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length);
+/* RUNNING -> DONE; the client is told. Returns how long the task ran, in nanoseconds. */
+uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);
+/* RUNNING -> QUEUED, to run again (a retry after an exception). */
+void lq_worker_requeue(struct lq_worker *worker, uint32_t index);
+
+#endif
