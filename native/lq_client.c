@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "lq_client.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define SPIN_MOST_NS 30000u /* ~3 futex round trips: beyond that, sleeping is no slower and leaves the processor to others */
 #define SPIN_LEAST_NS 1000u
@@ -22,15 +24,22 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
     client->spare = malloc(sizeof *client->spare * slots);
     client->recent = malloc(sizeof *client->recent * entries); /* touched only as far as it is used */
     client->stamps = calloc(slots, sizeof *client->stamps);
-    if (client->spare == NULL || client->recent == NULL || client->stamps == NULL) {
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page != MAP_FAILED && madvise(page, 4096, MADV_WIPEONFORK) == 0) {
+        client->ours = page;
+        *client->ours = 1;
+    }
+    if (client->spare == NULL || client->recent == NULL || client->stamps == NULL || client->ours == NULL) {
         lq_client_end(client);
         errno = ENOMEM;
         return LQ_SYSTEM;
     }
-    const struct lq_ring *ring = &space->completions[lq_label_row(me)];
-    if (lq_load(ring->head) == 0)
-        lq_ring_init(ring); /* the row's first client; what an earlier one left behind is passed over by lq_client_reap */
     return LQ_OK;
+}
+
+bool lq_client_is_ours(const struct lq_client *client)
+{
+    return client->ours != NULL && *client->ours != 0;
 }
 
 static void free_slot_(const struct lq_client *client, uint32_t index)
@@ -43,9 +52,14 @@ static void free_slot_(const struct lq_client *client, uint32_t index)
 
 void lq_client_end(struct lq_client *client)
 {
-    while (client->spare != NULL && client->spare_count != 0)
-        free_slot_(client, client->spare[--client->spare_count]);
-    lq_arena_cool(&client->space->arena, &client->cache, client->me);
+    if (lq_client_is_ours(client)) { /* a forked child must not act under its parent's label */
+        while (client->spare_count != 0)
+            free_slot_(client, client->spare[--client->spare_count]);
+        lq_arena_cool(&client->space->arena, &client->cache, client->me);
+    }
+    if (client->ours != NULL)
+        munmap(client->ours, 4096);
+    client->ours = NULL;
     free(client->spare);
     free(client->recent);
     free(client->stamps);
@@ -263,15 +277,6 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
     /* The next to be evicted is a cold line: ask for it now. */
     if (client->recent_head != client->recent_tail)
         __builtin_prefetch(lq_space_slot(space, (uint32_t)(client->recent[(client->recent_head + 1) & client->recent_mask] & LQ_INDEX_MASK) % space->slots.count), 1);
-}
-
-enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status)
-{
-    uint64_t verdict = lq_load(&slot->verdict);
-    *wait_status = (uint32_t)(verdict & 0xffffu);
-    if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))
-        return lq_verdict_outcome(verdict);
-    return (enum lq_outcome)LQ_GET(slot->outcome);
 }
 
 enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32_t task_generation)

@@ -13,6 +13,7 @@ struct lq_client {
     struct lq_space *space;
     lq_label me;
     uint32_t pid;
+    unsigned char *ours; /* 1 here; the kernel wipes it in a forked child */
     struct lq_arena_cache cache;
     uint32_t *spare;          /* slots in WRITING(me), last freed on top */
     uint32_t spare_count;
@@ -35,6 +36,8 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
 /* Give warm blocks and spare slots back and free private memory. Tasks on their way go on. */
 void lq_client_end(struct lq_client *client);
 
+/* False in a child that was forked from the client's process: it must not use the label. */
+bool lq_client_is_ours(const struct lq_client *client);
 /* A slot in WRITING(me), its body ready to be filled. LQ_OK; LQ_FULL: reap or wait, then try again. */
 enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index);
 /* Not submitted after all. */
@@ -47,8 +50,6 @@ enum lq_status lq_client_submit(struct lq_client *client, uint32_t index);
 enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index);
 /* DONE -> CACHED; its arguments' block is dropped; the oldest cached results beyond the limit are evicted. */
 void lq_client_consume(struct lq_client *client, uint32_t index);
-/* How it ended, from the body and the verdict of a DONE or CACHED slot. */
-enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status);
 /* QUEUED -> CANCELLED: it will never run. LQ_OK; LQ_MISSING: too late (or long gone). */
 enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32_t task_generation);
 /* A cached result was read: it is the youngest now. */

@@ -148,6 +148,64 @@ void lq_space_close(struct lq_space *space)
     space->header = NULL;
 }
 
+/* ----------------------------------------------------------------------------------------------------- processes */
+
+enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t pid, lq_label *label)
+{
+    enum lq_status status = lq_roster_join(&space->roster, role, pid, label);
+    if (status != LQ_OK || role != LQ_ROLE_CLIENT)
+        return status;
+    const struct lq_ring *ring = &space->completions[lq_label_row(*label)];
+    if (lq_load(ring->head) == 0)
+        lq_ring_init(ring); /* the row's first client; what an earlier one left behind is passed over by lq_client_reap */
+    return LQ_OK;
+}
+
+void lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid)
+{
+    LQ_PUT(lq_roster_row(&space->roster, me)->pid, pid);
+}
+
+void lq_space_set_ready(struct lq_space *space, lq_label me)
+{
+    LQ_PUT(lq_roster_row(&space->roster, me)->ready, 1u);
+}
+
+void lq_space_bury(struct lq_space *space, lq_label label)
+{
+    lq_roster_bury(&space->roster, label);
+}
+
+void lq_space_release(struct lq_space *space, lq_label label)
+{
+    lq_roster_release(&space->roster, label);
+}
+
+uint32_t lq_space_phase(const struct lq_space *space)
+{
+    return lq_load32(&space->header->phase);
+}
+
+void lq_space_set_phase(struct lq_space *space, uint32_t phase)
+{
+    if (lq_load32(&space->header->phase) < phase)
+        lq_store32_seq(&space->header->phase, phase);
+    lq_bell_ring(&space->header->bell, INT_MAX);
+    for (uint32_t row = 1; row < LQ_ROWS; row++)
+        if (lq_load_seq(&space->roster.rows[row].bell.parked[0]) != 0)
+            lq_bell_ring(&space->roster.rows[row].bell, INT_MAX);
+}
+
+void lq_space_set_workers(struct lq_space *space, uint32_t workers)
+{
+    lq_store32(&space->header->workers, workers);
+}
+
+uint32_t lq_space_workers(const struct lq_space *space)
+{
+    return lq_load32(&space->header->workers);
+}
+
 /* ------------------------------------------------------------------------------------------------ telling others */
 
 void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client)
@@ -338,6 +396,37 @@ enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cach
     return LQ_OK;
 }
 
+static void free_evicted_(const struct lq_space *space, uint32_t index, uint64_t word)
+{
+    lq_store(&lq_space_slot(space, index)->word, lq_word(LQ_SLOT_FREE, LQ_NOBODY, lq_word_generation(word) + 1, 0));
+    LQ_FAULT("evict:freed");
+}
+
+bool lq_space_relieve(struct lq_space *space, lq_label me)
+{
+    for (;;) {
+        uint64_t oldest_ns = UINT64_MAX;
+        uint64_t oldest_word = 0;
+        uint32_t oldest = 0;
+        uint32_t used = lq_slots_used(&space->slots);
+        for (uint32_t index = 0; index < used; index++) {
+            const struct lq_slot *slot = lq_space_slot(space, index);
+            uint64_t word = lq_load(&slot->word);
+            if (lq_word_state(word) != LQ_SLOT_CACHED || LQ_GET(slot->result_block) == LQ_NO_BLOCK || LQ_GET(slot->done_ns) >= oldest_ns)
+                continue;
+            oldest_ns = LQ_GET(slot->done_ns);
+            oldest_word = word;
+            oldest = index;
+        }
+        if (oldest_ns == UINT64_MAX)
+            return false;
+        if (lq_space_evict(space, NULL, me, oldest, oldest_word) == LQ_OK) {
+            free_evicted_(space, oldest, oldest_word);
+            return true;
+        }
+    }
+}
+
 static bool is_function_needed_(const struct lq_space *space, uint32_t row, uint32_t generation)
 {
     uint32_t used = lq_slots_used(&space->slots);
@@ -385,8 +474,7 @@ uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
             continue;
         if (lq_space_evict(space, NULL, me, index, word) != LQ_OK)
             continue;
-        lq_store(&slot->word, lq_word(LQ_SLOT_FREE, LQ_NOBODY, lq_word_generation(word) + 1, 0));
-        LQ_FAULT("sweep:freed");
+        free_evicted_(space, index, word);
         swept++;
     }
     return swept + sweep_functions_(space);
@@ -420,6 +508,83 @@ bool lq_space_is_current(const struct lq_space *space, uint32_t index, const str
     /* A relabel or DONE -> CACHED changes nothing about the bytes; any reuse changes the generation. */
     return lq_word_generation(word) == lq_word_generation(then) && lq_word_state(word) >= lq_word_state(then) &&
            lq_word_state(word) <= LQ_SLOT_CACHED;
+}
+
+uint64_t lq_space_depth(const struct lq_space *space, uint32_t queue, uint32_t priority)
+{
+    return lq_ring_depth(&space->rings[queue][priority]);
+}
+
+void lq_space_row(const struct lq_space *space, uint32_t index, struct lq_row_reading *reading)
+{
+    const struct lq_row *row = &space->roster.rows[index % LQ_ROWS];
+    uint64_t word = lq_load(&row->word);
+    *reading = (struct lq_row_reading){
+        .state = lq_word_state(word),
+        .role = lq_word_aux(word),
+        .pid = LQ_GET(row->pid),
+        .ready = LQ_GET(row->ready),
+        .succeeded = lq_load_relaxed(&row->counters.succeeded),
+        .failed = lq_load_relaxed(&row->counters.failed),
+        .items = lq_load_relaxed(&row->counters.items),
+        .run_ns = lq_load_relaxed(&row->counters.run_ns),
+        .task = lq_load_relaxed(&row->counters.task),
+        .task_since_ns = lq_load_relaxed(&row->counters.task_since_ns),
+    };
+}
+
+void lq_space_arena_reading(const struct lq_space *space, uint64_t *held, uint64_t *owned, uint64_t *spans)
+{
+    lq_arena_reading(&space->arena, held, owned, spans);
+}
+
+void lq_space_count_slots(const struct lq_space *space, uint32_t counts[16])
+{
+    memset(counts, 0, 16 * sizeof counts[0]);
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++)
+        counts[lq_word_state(lq_load(&lq_space_slot(space, index)->word))]++;
+}
+
+unsigned char *lq_space_block(const struct lq_space *space, uint32_t block, uint64_t *room)
+{
+    return lq_arena_at(&space->arena, block, room);
+}
+
+bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, uint32_t generation)
+{
+    if (row >= LQ_FUNCTIONS)
+        return false;
+    uint64_t word = lq_load_seq(&space->functions.rows[row].word);
+    return lq_word_state(word) == LQ_FUNCTION_LIVE && lq_word_generation(word) == generation;
+}
+
+enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uint32_t generation, uint32_t *kind,
+                                 const unsigned char **bytes, uint32_t *length)
+{
+    if (!lq_space_function_is_current(space, row, generation))
+        return LQ_MISSING;
+    const struct lq_function *function = &space->functions.rows[row];
+    uint32_t block = LQ_GET(function->block);
+    uint64_t room = LQ_FUNCTION_INLINE;
+    *kind = LQ_GET(function->kind);
+    *length = LQ_GET(function->bytes);
+    *bytes = block == LQ_NO_BLOCK ? function->inline_bytes : lq_arena_at(&space->arena, block, &room);
+    return *bytes != NULL && *length <= room ? LQ_OK : LQ_MISSING;
+}
+
+uint32_t lq_slot_state_of(const struct lq_slot *slot)
+{
+    return lq_word_state(lq_load(&slot->word));
+}
+
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status)
+{
+    uint64_t verdict = lq_load(&slot->verdict);
+    *wait_status = (uint32_t)(verdict & 0xffffu);
+    if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))
+        return lq_verdict_outcome(verdict);
+    return (enum lq_outcome)LQ_GET(slot->outcome);
 }
 
 /* --------------------------------------------------------------------------------------------------------- audit */

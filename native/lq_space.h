@@ -77,6 +77,24 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
 enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload_fd, int writable);
 void lq_space_close(struct lq_space *space);
 
+/* ---- processes ---- */
+
+/* Take a row for a process; its completion ring is ready when it returns. LQ_OK or LQ_FULL. */
+enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t pid, lq_label *label);
+/* A worker tells its pid (its row was taken before the fork) and, later, that it takes tasks. */
+void lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid);
+void lq_space_set_ready(struct lq_space *space, lq_label me);
+/* The process behind the label is proven dead (or is leaving by itself): lq_roster_bury, lq_roster_release. */
+void lq_space_bury(struct lq_space *space, lq_label label);
+void lq_space_release(struct lq_space *space, lq_label label);
+
+uint32_t lq_space_phase(const struct lq_space *space);
+/* Set the phase, only ever forward, and wake everybody to see it. */
+void lq_space_set_phase(struct lq_space *space, uint32_t phase);
+/* How many workers are wanted: a hint for spinning. */
+void lq_space_set_workers(struct lq_space *space, uint32_t workers);
+uint32_t lq_space_workers(const struct lq_space *space);
+
 /* What recovery did. */
 struct lq_recovered {
     uint32_t labels;   /* words found with the dead label: zero proves that none is left */
@@ -108,6 +126,29 @@ enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint3
 bool lq_space_is_current(const struct lq_space *space, uint32_t index, const struct lq_slot *copy);
 /* Has this cached result outlived its time? */
 bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns);
+
+/* One row, for people. */
+struct lq_row_reading {
+    uint32_t state, role, pid, ready;
+    uint64_t succeeded, failed, items, run_ns, task, task_since_ns;
+};
+
+uint64_t lq_space_depth(const struct lq_space *space, uint32_t queue, uint32_t priority);
+void lq_space_row(const struct lq_space *space, uint32_t row, struct lq_row_reading *reading);
+void lq_space_arena_reading(const struct lq_space *space, uint64_t *held, uint64_t *owned, uint64_t *spans);
+/* How many slots are in each state. */
+void lq_space_count_slots(const struct lq_space *space, uint32_t counts[16]);
+/* Where a block lies; NULL when there is none of that number. */
+unsigned char *lq_space_block(const struct lq_space *space, uint32_t block, uint64_t *room);
+/* The bytes of a published function: valid while lq_space_function_is_current says so afterwards. LQ_OK or LQ_MISSING. */
+enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uint32_t generation, uint32_t *kind,
+                                 const unsigned char **bytes, uint32_t *length);
+bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, uint32_t generation);
+uint32_t lq_slot_state_of(const struct lq_slot *slot);
+/* How it ended, from the body and the verdict of a DONE or CACHED slot. */
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status);
+/* Memory is short: evict the cached result that ended first among those that hold a block. False when there is none. */
+bool lq_space_relieve(struct lq_space *space, lq_label me);
 
 /* CACHED -> WRITING(me), generation + 1, and its blocks dropped. LQ_OK or LQ_MISSING. */
 enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,

@@ -237,6 +237,12 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     return ran;
 }
 
+void lq_worker_count_items(struct lq_worker *worker, uint64_t items)
+{
+    struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
+    lq_store_relaxed(&counters->items, lq_load_relaxed(&counters->items) + items);
+}
+
 void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
 {
     struct lq_space *space = worker->space;

@@ -34,6 +34,8 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
 enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length);
 /* RUNNING -> DONE; the client is told. Returns how long the task ran, in nanoseconds. */
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);
+/* A map chunk of so many items was run. */
+void lq_worker_count_items(struct lq_worker *worker, uint64_t items);
 /* RUNNING -> QUEUED, to run again (a retry after an exception). */
 void lq_worker_requeue(struct lq_worker *worker, uint32_t index);
 

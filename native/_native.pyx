@@ -1,0 +1,1360 @@
+# SPDX-License-Identifier: MIT
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False
+"""The native core, for Python: convert, call, raise.
+
+`Space` is the shared memory, for whoever supervises it. `Client` and `Future` are the submitting side, `Worker` the whole
+take-run-report loop. What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in.
+"""
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.string cimport memcpy, memset
+
+from lq cimport *
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
+    PyObject *PyCell_GET(PyObject *cell)
+    bint PyCell_Check(object value)
+    bint PyCoro_CheckExact(object value)
+    object PyObject_Call(object function, object args, PyObject *kwargs)
+    object PyObject_CallOneArg(object function, object argument)
+
+FORMAT_MSGPACK = 0
+cdef enum:
+    MSGPACK = 0
+    NS = 1000000000
+    MIXED = 16            # or-ed to the format of a chunk in which an item failed: (ok, value or error bytes) pairs
+    MOST_NAP_NS = 1000000000
+
+ROLE_CLIENT = LQ_ROLE_CLIENT
+ROLE_SUPERVISOR = LQ_ROLE_SUPERVISOR
+ROLE_WORKER = LQ_ROLE_WORKER
+PHASE_OPEN = LQ_PHASE_OPEN
+PHASE_DRAINING = LQ_PHASE_DRAINING
+PHASE_STOPPED = LQ_PHASE_STOPPED
+PHASE_BROKEN = LQ_PHASE_BROKEN
+ROWS = LQ_ROWS
+KIND_CALL = LQ_KIND_CALL
+KIND_CHUNK = LQ_KIND_CHUNK
+KIND_STARCHUNK = LQ_KIND_STARCHUNK
+IN_BAND = LQ_FUNCTION_IN_BAND
+PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(5)
+
+
+cdef enum State:
+    IS_PENDING = 0
+    IS_VALUE = 1          # `value` is the result
+    IS_ENCODED = 2        # `value` is (format, bytes): decoded when somebody asks
+    IS_ERROR = 3          # `value` is the exception
+    IS_ENCODED_ERROR = 4  # `value` is bytes
+    IS_CANCELLED = 5
+
+
+class MISSING:
+    """Stands for a global or a cell that has no value, in the checks of a function."""
+
+
+cdef object MISSING_ = MISSING
+
+
+cdef int fail(lq_status status, str what) except -1:
+    """The one place where a status becomes an exception."""
+    from localq.errors import LayoutMismatch, SpaceCorrupt
+    if status == LQ_SYSTEM:
+        raise OSError(0, f"{what}: a system call failed")
+    if status == LQ_VERSION:
+        raise LayoutMismatch(found=-1, expected=-1)
+    if status == LQ_CORRUPT:
+        raise SpaceCorrupt(structure=what, detail="it holds a value that no version writes")
+    if status == LQ_NEVER:
+        raise MemoryError(f"{what}: larger than the Space can ever be")
+    raise RuntimeError(f"{what}: unexpected status {<int>status}")
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+cdef bytes out_bytes(lq_out *out):
+    return (<char *>out.base)[:out.len]
+
+
+def encode_value(value):
+    """`value` as MessagePack, or None when MessagePack can't carry it exactly."""
+    cdef lq_out out
+    memset(&out, 0, sizeof(out))
+    cdef int status = lq_value_encode(&out, <PyObject *>value)
+    try:
+        if status < 0:
+            raise
+        return out_bytes(&out) if status == LQ_VALUE_OK else None
+    finally:
+        lq_out_free(&out)
+
+
+def encode_args(tuple args, Py_ssize_t first, kwargs):
+    cdef lq_out out
+    memset(&out, 0, sizeof(out))
+    cdef int status = lq_value_encode_args(&out, <PyObject *>args, first, <PyObject *>kwargs if kwargs is not None else NULL)
+    try:
+        if status < 0:
+            raise
+        return out_bytes(&out) if status == LQ_VALUE_OK else None
+    finally:
+        lq_out_free(&out)
+
+
+def encode_items(items):
+    cdef lq_out out
+    memset(&out, 0, sizeof(out))
+    cdef int status = lq_value_encode_items(&out, <PyObject *>items)
+    try:
+        if status < 0:
+            raise
+        return out_bytes(&out) if status == LQ_VALUE_OK else None
+    finally:
+        lq_out_free(&out)
+
+
+cdef object take_ref(PyObject *new):
+    """A new reference from C; NULL means that an exception is set."""
+    if new == NULL:
+        raise
+    cdef object value = <object>new
+    Py_DECREF(value)
+    return value
+
+
+cdef const unsigned char *start_of(const unsigned char[::1] data) noexcept:
+    return &data[0] if data.shape[0] else NULL
+
+
+def decode_value(const unsigned char[::1] data not None):
+    return take_ref(lq_value_decode(start_of(data), <size_t>data.shape[0]))
+
+
+def decode_args(const unsigned char[::1] data not None):
+    cdef PyObject *args = NULL
+    cdef PyObject *kwargs = NULL
+    if lq_value_decode_args(start_of(data), <size_t>data.shape[0], &args, &kwargs) < 0:
+        raise
+    return take_ref(args), (take_ref(kwargs) if kwargs != NULL else None)
+
+
+def now_ns():
+    """CLOCK_MONOTONIC, as the times in slots are."""
+    return lq_now_ns()
+
+
+# ---------------------------------------------------------------------------------------------------------------- Space
+
+cdef class Space:
+    """All shared memory of one queue. Closed when the last object that uses it is gone."""
+    cdef lq_space space
+    cdef readonly bint writable
+
+    def __cinit__(self):
+        self.space.control.fd = -1
+        self.space.payload.fd = -1
+
+    def __dealloc__(self):
+        lq_space_close(&self.space)
+
+    @staticmethod
+    def create(*, uint32_t capacity, uint32_t result_cache_size, uint32_t queues, uint32_t cpus, uint64_t memory,
+               uint64_t ttl_ms, uint64_t identity):
+        """A new Space. Raises OSError when the system refuses memory, MemoryError when the sizes are out of range."""
+        cdef Space self = Space()
+        cdef lq_sizes sizes
+        sizes.capacity, sizes.result_cache, sizes.queues = capacity, result_cache_size, queues
+        sizes.cpus, sizes.memory, sizes.ttl_ms = cpus, memory, ttl_ms
+        cdef lq_status status = lq_space_create(&self.space, &sizes, identity)
+        if status == LQ_SYSTEM:
+            raise_errno("the shared memory of the queue")
+        if status != LQ_OK:
+            fail(status, "the sizes of the Space")
+        self.writable = True
+        return self
+
+    @staticmethod
+    def open(int control_fd, int payload_fd, bint writable=True):
+        """Attach to a Space made elsewhere; takes both fds over. Raises LayoutMismatch, SpaceCorrupt, OSError."""
+        cdef Space self = Space()
+        cdef lq_status status = lq_space_open(&self.space, control_fd, payload_fd, writable)
+        if status == LQ_SYSTEM:
+            raise_errno("attaching to a Space")
+        if status != LQ_OK:
+            fail(status, "the header of the Space")
+        self.writable = writable
+        return self
+
+    @property
+    def fds(self):
+        """(control, payload): what another process needs to open the same Space."""
+        return self.space.control.fd, self.space.payload.fd
+
+    def close_fds(self):
+        """The mapping stays; nobody else can be given the Space from here any more."""
+        from os import close
+        for fd in self.fds:
+            if fd >= 0:
+                close(fd)
+        self.space.control.fd = -1
+        self.space.payload.fd = -1
+
+    @property
+    def identity(self):
+        return self.space.header.identity
+
+    @property
+    def capacity(self):
+        return self.space.header.sizes.capacity
+
+    @property
+    def memory(self):
+        return self.space.header.sizes.memory
+
+    @property
+    def phase(self):
+        return lq_space_phase(&self.space)
+
+    def set_phase(self, uint32_t phase):
+        """Forward only; wakes everybody."""
+        lq_space_set_phase(&self.space, phase)
+
+    @property
+    def workers(self):
+        return lq_space_workers(&self.space)
+
+    def set_workers(self, uint32_t workers):
+        lq_space_set_workers(&self.space, workers)
+
+    def join(self, int role, uint32_t pid):
+        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use."""
+        cdef lq_label label = 0
+        if lq_space_join(&self.space, <lq_role>role, pid, &label) != LQ_OK:
+            raise RuntimeError(f"more than {LQ_ROWS - 1} processes use this queue")
+        return label
+
+    def sign_in(self, uint32_t label, uint32_t pid):
+        lq_space_sign_in(&self.space, label, pid)
+
+    def set_ready(self, uint32_t label):
+        lq_space_set_ready(&self.space, label)
+
+    def bury(self, uint32_t label):
+        """The kernel proved this process dead: its words may be recovered."""
+        lq_space_bury(&self.space, label)
+
+    def recover(self, uint32_t label, uint32_t wait_status):
+        """One pass. Returns (labels found, requeued, crashed, released)."""
+        cdef lq_recovered recovered
+        with nogil:
+            lq_space_recover(&self.space, label, wait_status, &recovered)
+        return recovered.labels, recovered.requeued, recovered.crashed, recovered.released
+
+    def release(self, uint32_t label):
+        """No word bears the label any more: the row may be used again."""
+        lq_space_release(&self.space, label)
+
+    def sweep(self, uint32_t label):
+        """Let go of what has expired or belongs to nobody. Returns how many."""
+        cdef uint32_t swept
+        with nogil:
+            swept = lq_space_sweep(&self.space, label)
+        return swept
+
+    def check(self):
+        """None when everything is accounted for, else the first contradiction. Only while nobody is at work."""
+        cdef char problem[256]
+        if lq_space_check(&self.space, problem, sizeof(problem)) == LQ_OK:
+            return None
+        return problem.decode("utf-8", "replace")
+
+    def row(self, uint32_t index):
+        """One row of the roster, for people; None when it is free."""
+        cdef lq_row_reading r
+        lq_space_row(&self.space, index, &r)
+        if r.state == 0:
+            return None
+        return {"row": index, "live": r.state == 1, "role": r.role, "pid": r.pid, "ready": bool(r.ready),
+                "succeeded": r.succeeded, "failed": r.failed, "items": r.items, "run_ns": r.run_ns,
+                "task": None if r.task == <uint64_t>-1 else (r.task >> 32, r.task & 0xffffffff),
+                "task_since_ns": r.task_since_ns}
+
+    def rows(self):
+        return [row for row in (self.row(i) for i in range(1, LQ_ROWS)) if row is not None]
+
+    def depths(self):
+        """Queued entries, per queue and priority. A reading: it is old when it returns."""
+        return [[lq_space_depth(&self.space, q, p) for p in range(4)] for q in range(self.space.queues)]
+
+    def arena(self):
+        """(bytes held by tasks and results, bytes kept warm by processes, spans in use of 1 MiB each)."""
+        cdef uint64_t held, owned, spans
+        lq_space_arena_reading(&self.space, &held, &owned, &spans)
+        return held, owned, spans
+
+    def slots(self):
+        """How many slots are in each state."""
+        cdef uint32_t counts[16]
+        lq_space_count_slots(&self.space, counts)
+        names = ("fresh", "writing", "queued", "claimed", "running", "done", "cached", "cancelled", "free")
+        return {name: counts[i] for i, name in enumerate(names)}
+
+    def read(self, uint32_t index, uint32_t generation):
+        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""
+        cdef lq_slot copy
+        cdef Reading reading
+        cdef uint64_t room = 0
+        cdef unsigned char *block
+        cdef uint32_t wait_status = 0
+        if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
+            return None
+        cdef uint32_t state = lq_slot_state_of(&copy)
+        if state == LQ_SLOT_CACHED and lq_space_is_expired(&self.space, &copy, lq_now_ns()):
+            return None
+        reading = Reading.__new__(Reading)
+        reading.state = PENDING
+        if state == LQ_SLOT_RUNNING:
+            reading.state = RUNNING
+        elif state == LQ_SLOT_CANCELLED:
+            reading.state = CANCELLED
+        elif state == LQ_SLOT_DONE or state == LQ_SLOT_CACHED:
+            outcome = lq_slot_outcome(&copy, &wait_status)
+            reading.state = SUCCEEDED if outcome == LQ_OUTCOME_SUCCESS else CANCELLED if outcome == LQ_OUTCOME_CANCELLED else FAILED
+            reading.crashed = outcome == LQ_OUTCOME_CRASHED
+            if outcome == LQ_OUTCOME_SUCCESS or outcome == LQ_OUTCOME_FAILURE:
+                if copy.result_block == LQ_NO_BLOCK:
+                    reading.payload = (<char *>copy.result)[:copy.result_bytes]
+                else:
+                    block = lq_space_block(&self.space, copy.result_block, &room)
+                    if block == NULL or copy.result_bytes > room:
+                        return None
+                    reading.payload = (<char *>block)[:copy.result_bytes]
+                if not lq_space_is_current(&self.space, index, &copy):
+                    return None
+        reading.format = copy.result_format
+        reading.kind = copy.kind
+        reading.wait_status = wait_status
+        reading.attempts = copy.attempt
+        reading.worker_pid = copy.worker_pid
+        reading.submit_ns, reading.start_ns, reading.done_ns = copy.submit_ns, copy.start_ns, copy.done_ns
+        return reading
+
+
+cdef int raise_errno(str what) except -1:
+    try:
+        PyErr_SetFromErrno(OSError)
+    except OSError as error:
+        raise OSError(error.errno, f"{what}: {error.strerror}") from None
+
+
+@cython.final
+cdef class Reading:
+    """A frozen reading of one task. Times are CLOCK_MONOTONIC nanoseconds, 0 where not reached."""
+    cdef readonly int state
+    cdef readonly bint crashed
+    cdef readonly bytes payload
+    cdef readonly int format
+    cdef readonly int kind
+    cdef readonly uint32_t wait_status, attempts, worker_pid
+    cdef readonly uint64_t submit_ns, start_ns, done_ns
+
+
+# ------------------------------------------------------------------------------------------------------------ functions
+
+@cython.final
+cdef class FunctionEntry:
+    """A published function: its row in the table, and how to see that it is still what was published.
+
+    `checks` is a flat tuple of (container, key, expected); see localq.captures. `pending` counts this client's tasks that
+    still need the row.
+    """
+    cdef readonly object function
+    cdef readonly uint32_t row, generation
+    cdef readonly tuple checks
+    cdef readonly bint unstable     # something it captured can change unseen: publish it anew at each use
+    cdef public uint32_t pending
+    cdef public int queue, priority, max_retries      # -1: the caller's
+
+    def __init__(self, function, row, generation, checks=(), unstable=False):
+        self.function = function
+        self.row = row
+        self.generation = generation
+        self.checks = checks
+        self.unstable = unstable
+        self.queue = self.priority = self.max_retries = -1
+
+    cpdef bint is_current(self) except -1:
+        cdef Py_ssize_t i
+        cdef PyObject *found
+        cdef object container, key, expected
+        for i in range(0, len(self.checks), 3):
+            container, key, expected = self.checks[i], self.checks[i + 1], self.checks[i + 2]
+            if type(container) is dict:
+                found = PyDict_GetItemWithError(container, key)
+            elif PyCell_Check(container):
+                found = PyCell_GET(<PyObject *>container)
+            else:
+                if getattr(container, key, MISSING_) is not expected:
+                    return False
+                continue
+            if found == NULL:
+                if expected is not MISSING_:
+                    return False
+            elif <object>found is not expected:
+                return False
+        return True
+
+
+# ----------------------------------------------------------------------------------------------------- client: futures
+
+cdef struct Follower:
+    # A thread that waits for its own future while another one leads. Lives on that thread's stack.
+    lq_bell bell
+    PyObject *future
+    Follower *next
+
+
+cdef class Future:
+    """What a submission hands out, as far as it must be fast. localq.client.future.TaskFuture makes it a
+    concurrent.futures.Future."""
+    cdef Client client
+    cdef object value
+    cdef object watch                 # set by TaskFuture once somebody needs callbacks, conditions or waiters
+    cdef FunctionEntry entry
+    cdef State state
+    cdef readonly uint32_t slot, generation
+    cdef readonly uint32_t attempts, worker_pid
+    cdef readonly uint64_t submit_ns, start_ns, done_ns
+    cdef readonly bint mixed          # a chunk in which some items failed
+
+    @property
+    def _watch(self):
+        return self.watch
+
+    @_watch.setter
+    def _watch(self, value):
+        self.watch = value
+
+    @property
+    def _client(self):
+        return self.client
+
+    @property
+    def task_id(self):
+        """Names the task and its queue; `get_task_result` takes it."""
+        if self.client is None or self.generation == 0:
+            return None
+        return self.client.task_id(self.slot, self.generation)
+
+    cpdef bint done(self):
+        """True once it was cancelled or has finished."""
+        if self.state == IS_PENDING and self.client is not None:
+            self.client.reap()
+        return self.state != IS_PENDING
+
+    cpdef bint cancelled(self):
+        """True if it was cancelled before it ran."""
+        self.done()
+        return self.state == IS_CANCELLED
+
+    def running(self):
+        """True while a worker runs it."""
+        return not self.done() and self.client.state_of(self) == LQ_SLOT_RUNNING
+
+    @property
+    def _native_state(self):
+        if self.state == IS_PENDING:
+            return RUNNING if self.client is not None and self.client.state_of(self) == LQ_SLOT_RUNNING else PENDING
+        if self.state == IS_CANCELLED:
+            return CANCELLED
+        return FAILED if self.state == IS_ERROR or self.state == IS_ENCODED_ERROR else SUCCEEDED
+
+    def result(self, timeout=None):
+        """Wait for the task and return what its function returned.
+
+        Args:
+            timeout: seconds to wait at most; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not done by then; the task goes on.
+            CancelledError: it was cancelled.
+            Whatever the function raised, of the same type where it can be rebuilt; WorkerCrashed, SerializationError, ...
+        """
+        if self.state == IS_PENDING:
+            self.client.wait_for(self, timeout)
+        if self.state == IS_ENCODED:
+            self.decode()
+        if self.state == IS_VALUE:
+            return self.value
+        self.throw()
+
+    def exception(self, timeout=None):
+        """Wait for the task and return what it raised, or None. Raises TimeoutError or CancelledError like result()."""
+        if self.state == IS_PENDING:
+            self.client.wait_for(self, timeout)
+        if self.state == IS_ENCODED:
+            self.decode()
+        if self.state == IS_ENCODED_ERROR:
+            self.decode_error()
+        if self.state == IS_CANCELLED:
+            self.throw()
+        return self.value if self.state == IS_ERROR else None
+
+    cdef int throw(self) except -1:
+        if self.state == IS_ENCODED_ERROR:
+            self.decode_error()
+        if self.state == IS_CANCELLED:
+            raise self.client.cancelled_error(self.task_id, self.attempts)
+        try:
+            raise self.value
+        finally:
+            self = None      # the exception's traceback names this frame: do not keep the future alive through it
+
+    cdef int decode(self) except -1:
+        format, payload = self.value
+        try:
+            value = self.client.codec.decode_value(format, payload)
+        except Exception as error:      # the user's own unpickling code may raise anything
+            if self.state == IS_ENCODED:
+                self.value = self.client.undecodable(error, self.task_id, self.attempts)
+                self.state = IS_ERROR
+            return 0
+        if self.state == IS_ENCODED:    # two threads may decode at once: the first one's value stays
+            self.value = value
+            self.state = IS_VALUE
+        return 0
+
+    cdef int decode_error(self) except -1:
+        error = self.client.codec.decode_error(self.value, self.task_id, self.attempts)
+        if self.state == IS_ENCODED_ERROR:
+            self.value = error
+            self.state = IS_ERROR
+        return 0
+
+    def cancel(self):
+        """Cancel the task if it has not started. Returns whether it is cancelled; a running task goes on."""
+        return self.state == IS_CANCELLED or (not self.done() and self.client.cancel(self))
+
+    cdef int settle(self, State state, object value) except -1:
+        """From pending to done, once. Whoever watches is told."""
+        cdef object watch = self.watch
+        if self.state != IS_PENDING:
+            return 0
+        self.value = value
+        self.state = state
+        if watch is not None:
+            self.client.watched -= 1
+            watch.finished(self)
+        return 0
+
+    def _fail(self, error):
+        """End it with `error`, without a worker: nothing will come any more."""
+        self.settle(IS_ERROR, error)
+
+
+# ------------------------------------------------------------------------------------------------------ client: submit
+
+@cython.final
+cdef class Options:
+    """What differs between calls. Frozen once made."""
+    cdef readonly int queue, priority, max_retries       # -1: the function's, or the queue's default
+    cdef readonly double timeout                         # seconds to wait for room, -1: for ever
+    cdef readonly object metadata
+    cdef readonly int default_priority, default_retries
+
+    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0):
+        self.queue, self.priority, self.max_retries = queue, priority, max_retries
+        self.timeout, self.metadata = timeout, metadata
+        self.default_priority, self.default_retries = default_priority, default_retries
+
+
+@cython.final
+cdef class Submitter:
+    """`delay` with one set of options. Hot: called once a task."""
+    cdef Client client
+    cdef readonly Options options
+
+    def __init__(self, Client client not None, Options options not None):
+        self.client = client
+        self.options = options
+
+    def delay(self, *args, **kwargs):
+        """Submit fn(*args, **kwargs); returns its future at once."""
+        if not args:
+            raise TypeError("delay() needs the function to call as its first argument")
+        return self.client.submit(self.options, args[0], args, 1, kwargs if kwargs else None)
+
+    def apply(self, fn, tuple args, kwargs):
+        """The same with the arguments as a tuple and a dict (or None)."""
+        return self.client.submit(self.options, fn, args, 0, kwargs if kwargs else None)
+
+    def chunk(self, FunctionEntry entry not None, list items not None, bint star):
+        """Submit a chunk of a map: fn(item) or fn(*item) for each. Its result is the list of results."""
+        return self.client.submit_chunk(self.options, entry, items, star)
+
+
+cdef class Client:
+    """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
+    cdef Space space
+    cdef lq_client client
+    cdef bint opened
+    cdef PyObject **futures           # by slot: the future that waits for it
+    cdef lq_out out
+    cdef readonly object codec
+    cdef object future_type, resolve, on_tick, cancelled_error, crashed_error, undecodable, closed_error, full_error
+    cdef readonly dict functions      # callable -> FunctionEntry
+    cdef str prefix
+    cdef bint leading                 # a thread is in lq_client_sleep
+    cdef Follower *followers
+    cdef uint32_t since_reap
+    cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
+    cdef public object closed         # None, or the reason why nothing can be submitted
+
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, future_type, resolve, on_tick, errors):
+        """`resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
+        `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
+        .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout)."""
+        self.space = space
+        self.codec = codec
+        self.future_type = future_type
+        self.resolve = resolve
+        self.on_tick = on_tick
+        self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
+        self.undecodable, self.closed_error, self.full_error = errors.undecodable, errors.closed, errors.full
+        self.functions = {}
+        self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
+        self.futures = <PyObject **>PyMem_Calloc(space.space.header.slots, sizeof(PyObject *))
+        if self.futures == NULL:
+            raise MemoryError
+        if lq_client_init(&self.client, &space.space, label, pid) != LQ_OK:
+            raise_errno("this client's own memory")
+        self.opened = True
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.opened:
+            lq_client_end(&self.client)
+        if self.futures != NULL:
+            for i in range(self.space.space.header.slots):
+                Py_XDECREF(self.futures[i])
+            PyMem_Free(self.futures)
+        lq_out_free(&self.out)
+
+    @property
+    def pending(self):
+        """Tasks submitted and not yet reaped."""
+        return self.client.pending
+
+    @property
+    def is_ours(self):
+        """False in a process forked from the one that opened the queue."""
+        return lq_client_is_ours(&self.client)
+
+    cdef str task_id(self, uint32_t slot, uint32_t generation):
+        return f"{self.prefix}-{slot:x}-{generation:x}"
+
+    def parse_id(self, str task_id not None):
+        """(slot, generation) of an id of this queue, or None."""
+        parts = task_id.split("-")
+        if len(parts) != 3 or parts[0] != self.prefix:
+            return None
+        try:
+            slot, generation = int(parts[1], 16), int(parts[2], 16)
+        except ValueError:
+            return None
+        return (slot, generation) if 0 <= slot < self.space.space.header.slots and 0 < generation < 1 << 32 else None
+
+    def future_of(self, uint32_t slot, uint32_t generation):
+        """The future that waits for a task of this client, or None."""
+        cdef PyObject *found = self.futures[slot] if slot < self.space.space.header.slots else NULL
+        if found == NULL or (<Future>found).generation != generation:
+            return None
+        return <object>found
+
+    def pending_futures(self):
+        """The futures that still wait. A list of its own."""
+        cdef uint32_t i
+        return [<object>self.futures[i] for i in range(self.space.space.header.slots) if self.futures[i] != NULL]
+
+    cdef uint32_t state_of(self, Future future):
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, future.slot)
+        if future.generation == 0 or slot.task_generation != future.generation:
+            return 0
+        return lq_slot_state_of(slot)
+
+    # ---- submit
+
+    cdef int check_open(self) except -1:
+        if self.closed is not None:
+            raise self.closed_error(self.closed)
+        if not lq_client_is_ours(&self.client):
+            raise self.closed_error("this process was forked from the one that opened the queue; open one of its own here")
+        return 0
+
+    cdef FunctionEntry find(self, object fn):
+        cdef PyObject *found
+        cdef FunctionEntry entry
+        try:
+            found = PyDict_GetItemWithError(self.functions, fn)
+        except TypeError:       # an unhashable callable: resolved anew each time
+            found = NULL
+        if found != NULL:
+            entry = <FunctionEntry>found
+            if not entry.unstable and (len(entry.checks) == 0 or entry.is_current()):
+                return entry
+        return self.resolve(fn)
+
+    cdef int reserve(self, Options options, uint32_t *index) except -1:
+        """A slot to fill; waits for room as long as the options allow."""
+        if lq_client_reserve(&self.client, index) == LQ_OK:
+            return 0
+        self.reap()
+        cdef int64_t until = 0
+        if options.timeout >= 0:
+            until = lq_now_ns() + <int64_t>(options.timeout * NS)
+        while lq_client_reserve(&self.client, index) != LQ_OK:
+            self.wait_for_room(options, until)
+        return 0
+
+    cdef int wait_for_room(self, Options options, int64_t until) except -1:
+        cdef int64_t left = 10 * <int64_t>NS
+        if options.timeout >= 0:
+            left = until - lq_now_ns()
+            if left <= 0:
+                raise self.full_error(self.space.space.header.sizes.capacity, options.timeout)
+        self.sleep_once(None, left)
+        self.check_open()
+        return 0
+
+    cdef void fill(self, lq_slot *slot, Options options, FunctionEntry entry, int kind) noexcept:
+        cdef int queue = options.queue if options.queue >= 0 else entry.queue if entry.queue >= 0 else 0
+        cdef int priority = options.priority if options.priority >= 0 else entry.priority if entry.priority >= 0 else options.default_priority
+        cdef int retries = options.max_retries if options.max_retries >= 0 else entry.max_retries if entry.max_retries >= 0 else options.default_retries
+        slot.function = entry.row
+        slot.function_generation = entry.generation
+        slot.kind = <uint8_t>kind
+        slot.queue = <uint8_t>queue
+        slot.priority = <uint8_t>priority
+        slot.max_retries = slot.max_crashes = <uint8_t>retries
+
+    cdef int store(self, uint32_t index, Options options, const void *data, size_t length) except -1:
+        """Arguments that do not fit into the slot go to the arena; waits for room there."""
+        cdef lq_status status = lq_client_store_args(&self.client, index, data, length)
+        cdef int64_t until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
+        cdef bytes copy
+        if status == LQ_FULL:
+            copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
+            while status == LQ_FULL:
+                self.reap()
+                if self.client.pending == 0:
+                    raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no room"
+                                      " for them and nothing is on its way that would free some")
+                self.wait_for_room(options, until)
+                status = lq_client_store_args(&self.client, index, <char *>copy, length)
+        if status == LQ_NEVER:
+            raise MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes:"
+                              " give the queue a larger memory=")
+        return 0
+
+    cdef Future send(self, uint32_t index, Options options, FunctionEntry entry):
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef Future future = self.future_type.__new__(self.future_type)
+        future.client = self
+        future.slot = index
+        future.generation = slot.task_generation
+        future.entry = entry
+        entry.pending += 1
+        Py_INCREF(future)
+        self.futures[index] = <PyObject *>future
+        while lq_client_submit(&self.client, index) != LQ_OK:
+            self.sleep_once(None, NS // 100)    # the ring is full of duplicates after a recovery: workers pass them over
+        future.submit_ns = slot.submit_ns
+        self.since_reap += 1
+        if self.since_reap >= 64:               # keep slots warm while a long loop submits
+            self.since_reap = 0
+            if self.client.pending > 256:
+                self.reap()
+        return future
+
+    cdef Future refused(self, object error, FunctionEntry entry):
+        """A future that has failed before anything was sent."""
+        cdef Future future = self.future_type.__new__(self.future_type)
+        future.client = self
+        future.entry = entry
+        future.state = IS_ERROR
+        future.value = error
+        return future
+
+    cdef Future submit(self, Options options, object fn, tuple args, Py_ssize_t first, dict kwargs):
+        cdef uint32_t index = 0
+        cdef lq_slot *slot
+        cdef FunctionEntry entry
+        cdef int status = LQ_VALUE_FOREIGN
+        self.check_open()
+        entry = self.find(fn)
+        self.reserve(options, &index)
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, options, entry, LQ_KIND_CALL)
+        try:
+            if self.codec.fast and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+                status = lq_value_encode_args(&self.out, <PyObject *>args, first, <PyObject *>kwargs if kwargs is not None else NULL)
+            if status == LQ_VALUE_OK:
+                slot.args_format = MSGPACK
+                slot.args_bytes = <uint32_t>self.out.len
+                if self.out.base != slot.args:
+                    self.store(index, options, self.out.base, self.out.len)
+            elif status < 0:
+                raise
+            else:
+                self.store_encoded(index, options, self.codec.encode_call(
+                    args[first:], kwargs if kwargs is not None else {}, options.metadata,
+                    entry.function if entry.row == LQ_FUNCTION_IN_BAND else None))
+        except BaseException as error:
+            lq_client_discard(&self.client, index)
+            if self.is_refusal(error):
+                return self.refused(error, entry)
+            raise
+        return self.send(index, options, entry)
+
+    cdef bint is_refusal(self, object error):
+        """An argument that can't be encoded fails that task alone; anything else is the caller's."""
+        from localq.errors import SerializationError
+        return isinstance(error, SerializationError)
+
+    cdef int store_encoded(self, uint32_t index, Options options, tuple encoded) except -1:
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef bytes payload = encoded[1]
+        cdef size_t length = len(payload)
+        if length > 0xffffffffu:
+            raise MemoryError(f"the arguments are {length} bytes; one task carries at most 4 GiB")
+        slot.args_format = <uint8_t><int>encoded[0]
+        slot.args_bytes = <uint32_t>length
+        if length <= LQ_INLINE_BYTES:
+            memcpy(slot.args, <char *>payload, length)
+        else:
+            self.store(index, options, <char *>payload, length)
+        return 0
+
+    cdef Future submit_chunk(self, Options options, FunctionEntry entry, list items, bint star):
+        cdef uint32_t index = 0
+        cdef lq_slot *slot
+        cdef int status = LQ_VALUE_FOREIGN
+        self.check_open()
+        self.reserve(options, &index)
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, options, entry, LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK)
+        try:
+            if self.codec.fast and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+                status = lq_value_encode_items(&self.out, <PyObject *>items)
+            if status == LQ_VALUE_OK:
+                slot.args_format = MSGPACK
+                slot.args_bytes = <uint32_t>self.out.len
+                if self.out.base != slot.args:
+                    self.store(index, options, self.out.base, self.out.len)
+            elif status < 0:
+                raise
+            else:
+                self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
+                                   else self.codec.encode_call((items,), {}, None, entry.function))
+        except BaseException as error:
+            lq_client_discard(&self.client, index)
+            if self.is_refusal(error):
+                return self.refused(error, entry)
+            raise
+        return self.send(index, options, entry)
+
+    # ---- functions
+
+    def publish(self, uint32_t kind, bytes payload not None):
+        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
+        cdef uint32_t row = 0, generation = 0
+        cdef lq_status status = lq_client_publish(&self.client, kind, <char *>payload, <uint32_t>len(payload), &row, &generation)
+        return (row, generation) if status == LQ_OK else None
+
+    def unpublish(self, uint32_t row):
+        lq_client_unpublish(&self.client, row)
+
+    # ---- finish
+
+    cpdef int reap(self) except -1:
+        """Finish every future whose task is done. Returns how many."""
+        cdef uint32_t index = 0
+        cdef int finished = 0
+        if not lq_client_is_ours(&self.client):
+            return 0
+        while lq_client_reap(&self.client, &index) == LQ_OK:
+            self.finish(index)
+            finished += 1
+        if finished and self.followers != NULL:
+            self.wake_followers(False)
+        return finished
+
+    cdef int finish(self, uint32_t index) except -1:
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef PyObject *found = self.futures[index]
+        cdef Future future
+        cdef uint32_t wait_status = 0
+        cdef lq_outcome outcome
+        if found == NULL:
+            lq_client_consume(&self.client, index)
+            return 0
+        self.futures[index] = NULL
+        future = <Future>found
+        Py_DECREF(future)
+        outcome = lq_slot_outcome(slot, &wait_status)
+        future.attempts = slot.attempt
+        future.worker_pid = slot.worker_pid
+        future.start_ns = slot.start_ns
+        future.done_ns = slot.done_ns
+        future.entry.pending -= 1
+        future.entry = None
+        cdef State state = IS_CANCELLED
+        cdef object value = None
+        try:
+            if outcome == LQ_OUTCOME_SUCCESS:
+                state, value = self.take_value(slot, future)
+            elif outcome == LQ_OUTCOME_FAILURE:
+                state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
+            elif outcome == LQ_OUTCOME_CRASHED:
+                state, value = IS_ERROR, self.crashed_error(future.task_id, slot.attempt, slot.worker_pid, wait_status)
+        except BaseException as error:
+            state, value = IS_ERROR, error
+        lq_client_consume(&self.client, index)
+        future.settle(state, value)
+        return 0
+
+    cdef const unsigned char *result_at(self, lq_slot *slot) except NULL:
+        cdef uint64_t room = LQ_INLINE_BYTES
+        cdef const unsigned char *at = slot.result
+        if slot.result_block != LQ_NO_BLOCK:
+            at = lq_space_block(&self.space.space, slot.result_block, &room)
+        if at == NULL or slot.result_bytes > room:
+            fail(LQ_CORRUPT, "the result of a task")
+        return at
+
+    cdef bytes result_bytes(self, lq_slot *slot):
+        return (<char *>self.result_at(slot))[:slot.result_bytes]
+
+    cdef tuple take_value(self, lq_slot *slot, Future future):
+        cdef int format = slot.result_format
+        if format & MIXED:
+            future.mixed = True
+            format &= ~MIXED
+        if format == MSGPACK:
+            return IS_VALUE, take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
+        return IS_ENCODED, (format, self.result_bytes(slot))
+
+    # ---- wait
+
+    def wait_for(self, Future future, timeout):
+        """Until the future is done. Raises TimeoutError; lets KeyboardInterrupt through."""
+        cdef int64_t until = 0, left = 0
+        if timeout is not None:
+            until = lq_now_ns() + <int64_t>(max(0.0, min(float(timeout), 1e9)) * NS)
+        self.reap()
+        while future.state == IS_PENDING:
+            left = MOST_NAP_NS
+            if timeout is not None:
+                left = until - lq_now_ns()
+                if left <= 0:
+                    raise TimeoutError(f"task {future.task_id} is not done after {timeout} s; it goes on")
+            self.sleep_once(future, left)
+
+    def wait_any(self, double seconds):
+        """Sleep until something of this client's is done, or a little longer than nothing; then finish what is done."""
+        self.sleep_once(None, <int64_t>(seconds * NS))
+
+    cdef int sleep_once(self, Future future, int64_t limit) except -1:
+        """One sleep, as leader or follower, then reap. Wakes early whenever there is news."""
+        cdef lq_status status
+        cdef uint32_t wanted = 0
+        cdef Follower me
+        if not lq_client_is_ours(&self.client):
+            raise self.closed_error("this process was forked from the one that opened the queue")
+        if self.leading:
+            self.follow(future, limit)
+            return 0
+        if future is not None and self.followers == NULL and self.watched == 0:
+            wanted = future.slot + 1
+        self.leading = True
+        try:
+            with nogil:
+                status = lq_client_sleep(&self.client, wanted, limit)
+        finally:
+            self.leading = False
+        self.reap()
+        if status == LQ_INTERRUPTED:
+            PyErr_CheckSignals()
+        elif status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
+            self.on_tick()
+        if self.followers != NULL:
+            self.wake_followers(True)
+        return 0
+
+    cdef int follow(self, Future future, int64_t limit) except -1:
+        cdef Follower me
+        cdef Follower **link
+        cdef lq_status status
+        cdef uint32_t key
+        memset(&me, 0, sizeof(me))
+        me.future = <PyObject *>future if future is not None else NULL
+        me.next = self.followers
+        self.followers = &me
+        key = lq_bell_key(&me.bell)
+        with nogil:
+            status = lq_bell_sleep(&me.bell, key, limit if limit < NS // 10 else NS // 10)
+        link = &self.followers
+        while link[0] != &me:
+            link = &link[0].next
+        link[0] = me.next
+        if status == LQ_INTERRUPTED:
+            PyErr_CheckSignals()
+        return 0
+
+    cdef void wake_followers(self, bint hand_over) noexcept:
+        """Wake the threads whose future is done and, when the leader leaves, one more to lead."""
+        cdef Follower *follower = self.followers
+        while follower != NULL:
+            if follower.future == NULL or (<Future>follower.future).state != IS_PENDING:
+                lq_bell_ring(&follower.bell, 1)
+            elif hand_over:
+                lq_bell_ring(&follower.bell, 1)
+                hand_over = False
+            follower = follower.next
+
+    # ---- cancel, read
+
+    cdef bint cancel(self, Future future):
+        if not lq_client_is_ours(&self.client):
+            return False
+        if lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
+            return False
+        future.settle(IS_CANCELLED, None)
+        return True
+
+    def touch(self, uint32_t slot, uint32_t generation):
+        """A cached result was read: it is evicted last now."""
+        if lq_client_is_ours(&self.client):
+            lq_client_touch(&self.client, slot, generation)
+
+    def fail_all(self, make_error):
+        """End every waiting future with `make_error(task_id, attempts)`: nobody will run them."""
+        cdef Future future
+        for future in self.pending_futures():
+            future.settle(IS_ERROR, make_error(future.task_id, future.attempts))
+        self.wake_followers(False)
+
+
+# --------------------------------------------------------------------------------------------------------------- worker
+
+cdef struct Known:
+    # A function that this worker has decoded.
+    uint32_t generation
+    PyObject *function
+    uint64_t usual_ns
+
+
+@cython.final
+cdef class Worker:
+    """The take-run-report loop of one worker process."""
+    cdef Space space
+    cdef lq_worker worker
+    cdef lq_out out
+    cdef Known *known
+    cdef object codec, load, await_, encode_error, too_large
+    cdef str prefix
+    cdef readonly object metadata          # of the task in hand
+    cdef uint32_t current                  # its slot, when `busy`
+    cdef readonly bint busy
+    cdef public object after_task          # None, or called after each task; true ends the loop
+    cdef public uint64_t tasks_left        # 0: no limit
+
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large):
+        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
+        makes the error for a result that can never fit."""
+        self.space = space
+        self.codec = codec
+        self.load = load
+        self.await_ = run_coroutine
+        self.too_large = too_large
+        self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
+        self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
+        if self.known == NULL:
+            raise MemoryError
+        lq_worker_init(&self.worker, &space.space, label, pid)
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.known != NULL:
+            for i in range(LQ_FUNCTIONS):
+                Py_XDECREF(self.known[i].function)
+            PyMem_Free(self.known)
+        lq_out_free(&self.out)
+
+    @property
+    def task_id(self):
+        """Of the task in hand, or None."""
+        if not self.busy:
+            return None
+        return f"{self.prefix}-{self.current:x}-{lq_space_slot(&self.space.space, self.current).task_generation:x}"
+
+    @property
+    def attempt(self):
+        """1 for the first run of the task in hand."""
+        return lq_space_slot(&self.space.space, self.current).attempt if self.busy else 0
+
+    def run(self):
+        """Take and run tasks until the queue stops, the limit is reached or `after_task` says so.
+
+        Returns "stopped" or "recycle"."""
+        cdef uint32_t index = 0
+        cdef lq_status status
+        while True:
+            status = lq_worker_take_now(&self.worker, &index)
+            if status != LQ_OK or lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+                if status != LQ_OK:
+                    with nogil:
+                        status = lq_worker_take(&self.worker, MOST_NAP_NS, &index)
+                if status == LQ_STOPPED:
+                    break
+                if status == LQ_INTERRUPTED:
+                    PyErr_CheckSignals()
+                if status != LQ_OK:
+                    continue
+            self.perform(index)
+            if self.tasks_left:
+                self.tasks_left -= 1
+                if self.tasks_left == 0:
+                    lq_worker_end(&self.worker)
+                    return "recycle"
+            if self.after_task is not None and self.after_task():
+                lq_worker_end(&self.worker)
+                return "recycle"
+        lq_worker_end(&self.worker)
+        return "stopped"
+
+    cdef int perform(self, uint32_t index) except -1:
+        """Run one claimed task to its end, whatever it raises."""
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        self.current = index
+        self.metadata = None
+        self.busy = True
+        try:
+            if slot.kind == LQ_KIND_CALL:
+                self.call(index, slot)
+            else:
+                self.call_chunk(index, slot)
+        except BaseException as error:      # also SystemExit and KeyboardInterrupt: the task's, not the worker's
+            self.report(index, slot, error)
+        finally:
+            self.busy = False
+            self.metadata = None
+        return 0
+
+    cdef Known *find(self, lq_slot *slot) except NULL:
+        """The function of a task, decoded when it is first met."""
+        cdef Known *known
+        cdef const unsigned char *data = NULL
+        cdef uint32_t kind = 0, length = 0
+        cdef bytes payload
+        if slot.function >= LQ_FUNCTIONS:
+            fail(LQ_CORRUPT, "the function number of a task")
+        known = &self.known[slot.function]
+        if known.function != NULL and known.generation == slot.function_generation:
+            return known
+        if lq_space_function(&self.space.space, slot.function, slot.function_generation, &kind, &data, &length) != LQ_OK:
+            fail(LQ_CORRUPT, "the function of a task")
+        payload = (<char *>data)[:length]
+        if not lq_space_function_is_current(&self.space.space, slot.function, slot.function_generation):
+            fail(LQ_CORRUPT, "the function of a task")
+        function = self.load(kind, payload)
+        Py_XDECREF(known.function)
+        Py_INCREF(function)
+        known.function = <PyObject *>function
+        known.generation = slot.function_generation
+        known.usual_ns = 0
+        return known
+
+    cdef const unsigned char *args_at(self, lq_slot *slot) except NULL:
+        cdef uint64_t room = LQ_INLINE_BYTES
+        cdef const unsigned char *at = slot.args
+        if slot.args_block != LQ_NO_BLOCK:
+            at = lq_space_block(&self.space.space, slot.args_block, &room)
+        if at == NULL or slot.args_bytes > room:
+            fail(LQ_CORRUPT, "the arguments of a task")
+        return at
+
+    cdef int call(self, uint32_t index, lq_slot *slot) except -1:
+        cdef PyObject *args = NULL
+        cdef PyObject *kwargs = NULL
+        cdef Known *known = NULL
+        cdef object function = None
+        cdef object result, arguments
+        cdef object keywords = None
+        cdef uint64_t ran
+        if slot.function != LQ_FUNCTION_IN_BAND:
+            known = self.find(slot)
+            function = <object>known.function
+        if slot.args_format == MSGPACK:
+            if lq_value_decode_args(self.args_at(slot), slot.args_bytes, &args, &kwargs) < 0:
+                raise
+            arguments = take_ref(args)
+            if kwargs != NULL:
+                keywords = take_ref(kwargs)
+        else:
+            arguments, keywords, self.metadata, in_band = self.codec.decode_call(
+                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+            function = in_band if known == NULL else function
+        lq_worker_start(&self.worker, index, known.usual_ns if known != NULL else 0)
+        result = PyObject_Call(function, arguments, <PyObject *>keywords if keywords is not None else NULL)
+        if PyCoro_CheckExact(result):
+            result = self.await_(result)
+        arguments = keywords = None
+        ran = self.finish(index, slot, result, LQ_OUTCOME_SUCCESS, False)
+        if known != NULL:
+            known.usual_ns = ran + 1 if known.usual_ns == 0 else (known.usual_ns * 7 + ran) // 8
+        return 0
+
+    cdef uint64_t finish(self, uint32_t index, lq_slot *slot, object result, lq_outcome outcome, bint mixed) except? 0:
+        """Encode a result and report it."""
+        cdef int status = LQ_VALUE_FOREIGN
+        cdef uint32_t length
+        cdef bytes payload
+        cdef int flag = MIXED if mixed else 0
+        if self.codec.fast:
+            self.out.base, self.out.cap, self.out.len = slot.result, LQ_INLINE_BYTES, 0
+            status = lq_value_encode(&self.out, <PyObject *>result)
+            if status < 0:
+                raise
+        if status == LQ_VALUE_OK:
+            if self.out.base != slot.result:
+                self.store(index, self.out.base, self.out.len)
+                if self.out.scratch_cap > 1 << 20:
+                    length = <uint32_t>self.out.len
+                    lq_out_free(&self.out)
+                    self.out.len = length
+            return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag), <uint32_t>self.out.len)
+        format, payload = self.codec.encode_value(result)
+        return self.finish_bytes(index, slot, payload, outcome, <int>format | flag)
+
+    cdef uint64_t finish_bytes(self, uint32_t index, lq_slot *slot, bytes payload, lq_outcome outcome, int format) except? 0:
+        cdef size_t length = len(payload)
+        if length <= LQ_INLINE_BYTES:
+            memcpy(slot.result, <char *>payload, length)
+        else:
+            self.store(index, <char *>payload, length)
+        return lq_worker_finish(&self.worker, index, outcome, <uint8_t>format, <uint32_t>length)
+
+    cdef int store(self, uint32_t index, const void *data, size_t length) except -1:
+        """A result that does not fit into the slot. When the arena is full, cached results give way, oldest first; then
+        wait for clients to take theirs."""
+        cdef lq_status status = LQ_NEVER
+        cdef int64_t until = 0
+        cdef uint32_t key
+        cdef lq_bell bell
+        if length <= 0xffffffffu:
+            status = lq_worker_store_result(&self.worker, index, data, length)
+        memset(&bell, 0, sizeof(bell))
+        while status == LQ_FULL:
+            if not lq_space_relieve(&self.space.space, self.worker.me):
+                if until == 0:
+                    until = lq_now_ns() + 10 * <int64_t>NS
+                elif lq_now_ns() >= until or lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+                    break
+                with nogil:
+                    lq_bell_sleep(&bell, 0, 1000000)
+                PyErr_CheckSignals()
+            status = lq_worker_store_result(&self.worker, index, data, length)
+        if status != LQ_OK:
+            raise self.too_large(length, self.space.memory)
+        return 0
+
+    cdef int report(self, uint32_t index, lq_slot *slot, object error) except -1:
+        """The task raised (or could not be decoded, or its result not encoded): try again, or send the exception."""
+        cdef bytes payload
+        if lq_slot_state_of(slot) == LQ_SLOT_CLAIMED:
+            lq_worker_start(&self.worker, index, 0)     # it never ran, and running it again would end the same
+        elif lq_slot_state_of(slot) != LQ_SLOT_RUNNING:
+            return 0                                    # the result is out already: an interrupt came too late to matter
+        elif slot.attempt <= slot.max_retries:
+            lq_worker_requeue(&self.worker, index)
+            return 0
+        payload = self.codec.encode_error(error)
+        try:
+            self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
+        except MemoryError as full:
+            payload = self.codec.encode_error(full.with_traceback(None))
+            self.finish_bytes(index, slot, payload[:0], LQ_OUTCOME_FAILURE, MSGPACK)
+        return 0
+
+    # ---- chunks
+
+    cdef int call_chunk(self, uint32_t index, lq_slot *slot) except -1:
+        cdef Known *known = NULL
+        cdef object function = None
+        cdef list items, results
+        cdef bint star = slot.kind == LQ_KIND_STARCHUNK
+        cdef bint mixed = False
+        cdef uint64_t ran
+        if slot.function == LQ_FUNCTION_IN_BAND:
+            (items,), _, _, function = self.codec.decode_call(
+                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+        else:
+            known = self.find(slot)
+            function = <object>known.function
+            if slot.args_format == MSGPACK:
+                items = take_ref(lq_value_decode(self.args_at(slot), slot.args_bytes))
+            else:
+                items = self.codec.decode_items(slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+        lq_worker_start(&self.worker, index, 0)
+        results = [None] * len(items)
+        mixed = self.run_items(function, items, results, star)
+        lq_worker_count_items(&self.worker, len(items))
+        try:
+            ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)
+        except MemoryError:
+            raise
+        except Exception:       # some item's result can't be encoded: find which, and fail those alone
+            self.finish(index, slot, self.sift(results, mixed), LQ_OUTCOME_SUCCESS, True)
+        return 0
+
+    cdef bint run_items(self, object function, list items, list results, bint star) except -1:
+        cdef Py_ssize_t i, n = len(items)
+        cdef object result
+        cdef bint mixed = False
+        for i in range(n):
+            try:
+                if star:
+                    result = PyObject_Call(function, tuple(items[i]), NULL)
+                else:
+                    result = PyObject_CallOneArg(function, items[i])
+                if PyCoro_CheckExact(result):
+                    result = self.await_(result)
+                results[i] = (True, result) if mixed else result
+            except BaseException as error:
+                if not mixed:
+                    mixed = True
+                    for j in range(i):
+                        results[j] = (True, results[j])
+                results[i] = (False, self.codec.encode_error(error))
+            items[i] = None
+        return mixed
+
+    cdef list sift(self, list results, bint mixed):
+        """Results of a chunk with those that can't be encoded replaced by their errors. Each value is encoded by itself."""
+        sifted = []
+        for result in results:
+            ok, value = result if mixed else (True, result)
+            if ok:
+                try:
+                    self.codec.encode_value(value)
+                except Exception as error:
+                    ok, value = False, self.codec.encode_error(error)
+            sifted.append((ok, value))
+        return sifted

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""What Cython may see of the native core. Atomic fields are not declared, so that nothing can read them by accident."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "lq_status.h" nogil:
+    ctypedef enum lq_status "enum lq_status":
+        LQ_OK
+        LQ_EMPTY
+        LQ_FULL
+        LQ_MISSING
+        LQ_TIMEOUT
+        LQ_INTERRUPTED
+        LQ_STOPPED
+        LQ_CORRUPT
+        LQ_VERSION
+        LQ_SYSTEM
+        LQ_NEVER
+
+
+cdef extern from "lq_bell.h" nogil:
+    struct lq_bell:
+        pass
+    int64_t lq_now_ns()
+    uint32_t lq_bell_key(lq_bell *bell)
+    lq_status lq_bell_sleep(lq_bell *bell, uint32_t key, int64_t timeout_ns)
+    void lq_bell_ring(lq_bell *bell, int sleepers)
+
+
+cdef extern from "lq_slot.h" nogil:
+    ctypedef enum lq_outcome "enum lq_outcome":
+        LQ_OUTCOME_NONE
+        LQ_OUTCOME_SUCCESS
+        LQ_OUTCOME_FAILURE
+        LQ_OUTCOME_CANCELLED
+        LQ_OUTCOME_CRASHED
+    enum:
+        LQ_KIND_CALL
+        LQ_KIND_CHUNK
+        LQ_KIND_STARCHUNK
+        LQ_INLINE_BYTES
+        LQ_NO_BLOCK
+        LQ_SLOT_QUEUED
+        LQ_SLOT_CLAIMED
+        LQ_SLOT_RUNNING
+        LQ_SLOT_DONE
+        LQ_SLOT_CACHED
+        LQ_SLOT_CANCELLED
+    struct lq_slot:
+        uint32_t task_generation
+        uint32_t function
+        uint32_t function_generation
+        uint32_t args_block
+        uint32_t args_bytes
+        uint32_t result_block
+        uint32_t result_bytes
+        uint8_t kind
+        uint8_t args_format
+        uint8_t queue
+        uint8_t priority
+        uint8_t result_format
+        uint8_t max_retries
+        uint8_t max_crashes
+        uint32_t attempt
+        uint64_t submit_ns
+        uint64_t start_ns
+        uint64_t done_ns
+        uint32_t worker_pid
+        unsigned char *args
+        unsigned char *result
+
+
+cdef extern from "lq_function.h" nogil:
+    enum:
+        LQ_FUNCTIONS
+        LQ_FUNCTION_IN_BAND
+
+
+cdef extern from "lq_roster.h" nogil:
+    ctypedef uint32_t lq_label
+    ctypedef enum lq_role "enum lq_role":
+        LQ_ROLE_NONE
+        LQ_ROLE_CLIENT
+        LQ_ROLE_SUPERVISOR
+        LQ_ROLE_WORKER
+
+
+cdef extern from "lq_space.h" nogil:
+    enum:
+        LQ_PHASE_OPEN
+        LQ_PHASE_DRAINING
+        LQ_PHASE_STOPPED
+        LQ_PHASE_BROKEN
+        LQ_ROWS
+    struct lq_sizes:
+        uint32_t capacity
+        uint32_t result_cache
+        uint32_t queues
+        uint32_t cpus
+        uint64_t memory
+        uint64_t ttl_ms
+    struct lq_header:
+        uint64_t identity
+        uint64_t epoch_ns
+        uint32_t slots
+        lq_sizes sizes
+    struct lq_segment:
+        int fd
+    struct lq_space:
+        lq_segment control
+        lq_segment payload
+        lq_header *header
+        uint32_t queues
+    struct lq_recovered:
+        uint32_t labels
+        uint32_t requeued
+        uint32_t crashed
+        uint32_t released
+    struct lq_row_reading:
+        uint32_t state
+        uint32_t role
+        uint32_t pid
+        uint32_t ready
+        uint64_t succeeded
+        uint64_t failed
+        uint64_t items
+        uint64_t run_ns
+        uint64_t task
+        uint64_t task_since_ns
+    lq_status lq_space_create(lq_space *space, const lq_sizes *sizes, uint64_t identity)
+    lq_status lq_space_open(lq_space *space, int control_fd, int payload_fd, int writable)
+    void lq_space_close(lq_space *space)
+    lq_status lq_space_join(lq_space *space, lq_role role, uint32_t pid, lq_label *label)
+    void lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid)
+    void lq_space_set_ready(lq_space *space, lq_label me)
+    void lq_space_bury(lq_space *space, lq_label label)
+    void lq_space_recover(lq_space *space, lq_label dead, uint32_t wait_status, lq_recovered *recovered)
+    void lq_space_release(lq_space *space, lq_label label)
+    uint32_t lq_space_sweep(lq_space *space, lq_label me)
+    lq_status lq_space_check(const lq_space *space, char *problem, size_t problem_bytes)
+    lq_status lq_space_read(const lq_space *space, uint32_t index, uint32_t task_generation, lq_slot *copy)
+    bint lq_space_is_current(const lq_space *space, uint32_t index, const lq_slot *copy)
+    bint lq_space_is_expired(const lq_space *space, const lq_slot *slot, int64_t now_ns)
+    lq_slot *lq_space_slot(const lq_space *space, uint32_t index)
+    uint32_t lq_space_phase(const lq_space *space)
+    void lq_space_set_phase(lq_space *space, uint32_t phase)
+    void lq_space_set_workers(lq_space *space, uint32_t workers)
+    uint32_t lq_space_workers(const lq_space *space)
+    uint64_t lq_space_depth(const lq_space *space, uint32_t queue, uint32_t priority)
+    void lq_space_row(const lq_space *space, uint32_t row, lq_row_reading *reading)
+    void lq_space_arena_reading(const lq_space *space, uint64_t *held, uint64_t *owned, uint64_t *spans)
+    void lq_space_count_slots(const lq_space *space, uint32_t counts[16])
+    unsigned char *lq_space_block(const lq_space *space, uint32_t block, uint64_t *room)
+    lq_status lq_space_function(const lq_space *space, uint32_t row, uint32_t generation, uint32_t *kind,
+                                const unsigned char **bytes, uint32_t *length)
+    bint lq_space_function_is_current(const lq_space *space, uint32_t row, uint32_t generation)
+    uint32_t lq_slot_state_of(const lq_slot *slot)
+    lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *wait_status)
+    bint lq_space_relieve(lq_space *space, lq_label me)
+
+
+cdef extern from "lq_client.h" nogil:
+    struct lq_client:
+        lq_label me
+        uint32_t pending
+        uint32_t cached
+    lq_status lq_client_init(lq_client *client, lq_space *space, lq_label me, uint32_t pid)
+    void lq_client_end(lq_client *client)
+    bint lq_client_is_ours(const lq_client *client)
+    lq_status lq_client_reserve(lq_client *client, uint32_t *index)
+    void lq_client_discard(lq_client *client, uint32_t index)
+    lq_status lq_client_store_args(lq_client *client, uint32_t index, const void *data, uint64_t length)
+    lq_status lq_client_submit(lq_client *client, uint32_t index)
+    lq_status lq_client_reap(lq_client *client, uint32_t *index)
+    void lq_client_consume(lq_client *client, uint32_t index)
+    lq_status lq_client_cancel(lq_client *client, uint32_t index, uint32_t task_generation)
+    void lq_client_touch(lq_client *client, uint32_t index, uint32_t task_generation)
+    lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
+    lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t *row,
+                                uint32_t *generation)
+    void lq_client_unpublish(lq_client *client, uint32_t row)
+
+
+cdef extern from "lq_worker.h" nogil:
+    struct lq_worker:
+        lq_label me
+    void lq_worker_init(lq_worker *worker, lq_space *space, lq_label me, uint32_t pid)
+    void lq_worker_end(lq_worker *worker)
+    lq_status lq_worker_take(lq_worker *worker, int64_t timeout_ns, uint32_t *index)
+    lq_status lq_worker_take_now(lq_worker *worker, uint32_t *index)
+    void lq_worker_start(lq_worker *worker, uint32_t index, uint64_t expected_ns)
+    lq_status lq_worker_store_result(lq_worker *worker, uint32_t index, const void *data, uint64_t length)
+    uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)
+    void lq_worker_requeue(lq_worker *worker, uint32_t index)
+    void lq_worker_count_items(lq_worker *worker, uint64_t items)
+
+
+cdef extern from "lq_value.h":
+    struct lq_out:
+        unsigned char *base
+        size_t len
+        size_t cap
+        unsigned char *scratch
+        size_t scratch_cap
+    enum:
+        LQ_VALUE_OK
+        LQ_VALUE_FOREIGN
+        LQ_VALUE_ERROR
+    int lq_value_encode(lq_out *out, PyObject *value)
+    int lq_value_encode_args(lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs)
+    int lq_value_encode_items(lq_out *out, PyObject *items)
+    PyObject *lq_value_decode(const unsigned char *buf, size_t length)
+    int lq_value_decode_args(const unsigned char *buf, size_t length, PyObject **args, PyObject **kwargs)
+    void lq_out_free(lq_out *out)
