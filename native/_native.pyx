@@ -20,9 +20,29 @@ cdef extern from "Python.h":
     bint PyCell_Check(object value)
     bint PyCoro_CheckExact(object value)
     object PyObject_Call(object function, object args, PyObject *kwargs)
+    PyObject **PySequence_Fast_ITEMS(object sequence)
+    ctypedef struct PyTypeObject:
+        PyObject *(*tp_new)(PyTypeObject *type, PyObject *args, PyObject *kwargs) except NULL
+    ctypedef object (*PyCFunction)(object, object)
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char *ml_doc
+    enum:
+        METH_FASTCALL
+        METH_KEYWORDS
+    object PyCFunction_NewEx(PyMethodDef *definition, object self, object module)
     object PyObject_CallOneArg(object function, object argument)
 
 FORMAT_MSGPACK = 0
+cdef tuple NO_ARGS = ()
+cdef extern from "<sys/prctl.h>" nogil:
+    enum:
+        PR_SET_NAME
+        PR_SET_PDEATHSIG
+    int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long)
+
 cdef enum:
     MSGPACK = 0
     NS = 1000000000
@@ -53,20 +73,11 @@ cdef enum State:
     IS_CANCELLED = 5
 
 
-class MISSING:
-    """Stands for a global or a cell that has no value, in the checks of a function."""
-
-
-cdef object MISSING_ = MISSING
-
-
 cdef int fail(lq_status status, str what) except -1:
     """The one place where a status becomes an exception."""
     from localq.errors import LayoutMismatch, SpaceCorrupt
-    if status == LQ_SYSTEM:
-        raise OSError(0, f"{what}: a system call failed")
     if status == LQ_VERSION:
-        raise LayoutMismatch(found=-1, expected=-1)
+        raise LayoutMismatch(found="of another version", expected=LQ_LAYOUT_VERSION)
     if status == LQ_CORRUPT:
         raise SpaceCorrupt(structure=what, detail="it holds a value that no version writes")
     if status == LQ_NEVER:
@@ -140,6 +151,21 @@ def decode_args(const unsigned char[::1] data not None):
     if lq_value_decode_args(start_of(data), <size_t>data.shape[0], &args, &kwargs) < 0:
         raise
     return take_ref(args), (take_ref(kwargs) if kwargs != NULL else None)
+
+
+def name_process(str name not None):
+    """What ps and top show for this process; the kernel keeps 15 bytes."""
+    cdef bytes shown = name.encode()[:15]
+    cdef char *at = shown
+    prctl(PR_SET_NAME, <unsigned long>at, 0, 0, 0)
+
+
+def die_with_parent(int parent):
+    """The kernel kills this process when its parent ends. `parent` is who that should be: it may be gone already."""
+    from os import _exit, getppid
+    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    if getppid() != parent:
+        _exit(1)
 
 
 def now_ns():
@@ -375,15 +401,17 @@ cdef class FunctionEntry:
     cdef readonly object function
     cdef readonly uint32_t row, generation
     cdef readonly tuple checks
+    cdef object missing               # stands in `checks` for a name or a cell that has no value
     cdef readonly bint unstable     # something it captured can change unseen: publish it anew at each use
     cdef public uint32_t pending
     cdef public int queue, priority, max_retries      # -1: the caller's
 
-    def __init__(self, function, row, generation, checks=(), unstable=False):
+    def __init__(self, function, row, generation, checks=(), missing=None, unstable=False):
         self.function = function
         self.row = row
         self.generation = generation
         self.checks = checks
+        self.missing = missing
         self.unstable = unstable
         self.queue = self.priority = self.max_retries = -1
 
@@ -398,11 +426,11 @@ cdef class FunctionEntry:
             elif PyCell_Check(container):
                 found = PyCell_GET(<PyObject *>container)
             else:
-                if getattr(container, key, MISSING_) is not expected:
+                if getattr(container, key, self.missing) is not expected:
                     return False
                 continue
             if found == NULL:
-                if expected is not MISSING_:
+                if expected is not self.missing:
                     return False
             elif <object>found is not expected:
                 return False
@@ -430,18 +458,25 @@ cdef class Future:
     cdef readonly uint32_t attempts, worker_pid
     cdef readonly uint64_t submit_ns, start_ns, done_ns
     cdef readonly bint mixed          # a chunk in which some items failed
+    cdef readonly uint32_t items_begun  # of a chunk, in its last run
 
     @property
     def _watch(self):
         return self.watch
 
-    @_watch.setter
-    def _watch(self, value):
-        self.watch = value
+    def _adopt_watch(self, watch):
+        """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
+        if self.watch is None:
+            self.watch = watch
+            if self.state == IS_PENDING:
+                self.client.watched += 1
+                self.client.on_watched()
+        return self.watch
 
     @property
-    def _client(self):
-        return self.client
+    def _refused(self):
+        """True when it failed before anything was sent."""
+        return self.generation == 0
 
     @property
     def task_id(self):
@@ -556,6 +591,29 @@ cdef class Future:
         self.settle(IS_ERROR, error)
 
 
+cdef class Results:
+    """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it."""
+    cdef list chunk
+    cdef Py_ssize_t at, size
+    cdef bint pairs                   # the chunk holds (ok, value or error) instead of values
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Py_ssize_t at
+        while self.at >= self.size:
+            self.chunk = None
+            self.pairs, self.chunk = self._next_chunk()      # StopIteration ends it
+            self.size = len(self.chunk)
+            self.at = 0
+        at = self.at
+        self.at += 1
+        value = self.chunk[at]
+        self.chunk[at] = None         # handed over: the iterator keeps nothing alive
+        return self._unwrap(value) if self.pairs else value
+
+
 # ------------------------------------------------------------------------------------------------------ client: submit
 
 @cython.final
@@ -572,31 +630,43 @@ cdef class Options:
         self.default_priority, self.default_retries = default_priority, default_retries
 
 
+cdef object delay(object self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
+    """Submitter.delay as CPython calls it fastest: neither a tuple nor a dict is made for the arguments."""
+    cdef Submitter submitter = <Submitter>self
+    if n == 0:
+        raise TypeError("delay() needs the function to call as its first argument")
+    return submitter.client.submit(submitter.options, <object>args[0], args + 1, n - 1, kwnames, None)
+
+
+cdef PyMethodDef DELAY
+DELAY.ml_name = b"delay"
+DELAY.ml_meth = <PyCFunction><void *>delay
+DELAY.ml_flags = METH_FASTCALL | METH_KEYWORDS
+DELAY.ml_doc = b"""delay(fn, /, *args, **kwargs)\n--\n\nSubmit fn(*args, **kwargs) and return its future at once."""
+
+
 @cython.final
 cdef class Submitter:
     """`delay` with one set of options. Hot: called once a task."""
     cdef Client client
     cdef readonly Options options
+    cdef readonly object delay
 
     def __init__(self, Client client not None, Options options not None):
         self.client = client
         self.options = options
+        self.delay = PyCFunction_NewEx(&DELAY, self, "localq")
 
-    def delay(self, *args, **kwargs):
-        """Submit fn(*args, **kwargs); returns its future at once."""
-        if not args:
-            raise TypeError("delay() needs the function to call as its first argument")
-        return self.client.submit(self.options, args[0], args, 1, kwargs if kwargs else None)
-
-    def apply(self, fn, tuple args, kwargs):
-        """The same with the arguments as a tuple and a dict (or None)."""
-        return self.client.submit(self.options, fn, args, 0, kwargs if kwargs else None)
+    def apply(self, fn, tuple args not None, dict kwargs not None):
+        """The same with the arguments as a tuple and a dict."""
+        return self.client.submit(self.options, fn, PySequence_Fast_ITEMS(args), len(args), NULL, kwargs if kwargs else None)
 
     def chunk(self, FunctionEntry entry not None, list items not None, bint star):
         """Submit a chunk of a map: fn(item) or fn(*item) for each. Its result is the list of results."""
         return self.client.submit_chunk(self.options, entry, items, star)
 
 
+@cython.no_gc_clear   # its end needs the Space; whatever cycle it is in is broken elsewhere
 cdef class Client:
     """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
     cdef Space space
@@ -605,7 +675,8 @@ cdef class Client:
     cdef PyObject **futures           # by slot: the future that waits for it
     cdef lq_out out
     cdef readonly object codec
-    cdef object future_type, resolve, on_tick, cancelled_error, crashed_error, undecodable, closed_error, full_error
+    cdef bint fast                    # the codec lets MessagePack be tried first
+    cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error
     cdef readonly dict functions      # callable -> FunctionEntry
     cdef str prefix
     cdef bint leading                 # a thread is in lq_client_sleep
@@ -614,15 +685,17 @@ cdef class Client:
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or the reason why nothing can be submitted
 
-    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, future_type, resolve, on_tick, errors):
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, future_type, resolve, on_tick, on_watched, errors):
         """`resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout)."""
         self.space = space
         self.codec = codec
+        self.fast = codec.fast
         self.future_type = future_type
         self.resolve = resolve
         self.on_tick = on_tick
+        self.on_watched = on_watched
         self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
         self.undecodable, self.closed_error, self.full_error = errors.undecodable, errors.closed, errors.full
         self.functions = {}
@@ -760,9 +833,15 @@ cdef class Client:
                               " give the queue a larger memory=")
         return 0
 
+    cdef Future new_future(self):
+        cdef PyObject *made = (<PyTypeObject *>self.future_type).tp_new(<PyTypeObject *>self.future_type, <PyObject *>NO_ARGS, NULL)
+        cdef Future future = <Future>made
+        Py_DECREF(future)
+        return future
+
     cdef Future send(self, uint32_t index, Options options, FunctionEntry entry):
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
-        cdef Future future = self.future_type.__new__(self.future_type)
+        cdef Future future = self.new_future()
         future.client = self
         future.slot = index
         future.generation = slot.task_generation
@@ -782,27 +861,29 @@ cdef class Client:
 
     cdef Future refused(self, object error, FunctionEntry entry):
         """A future that has failed before anything was sent."""
-        cdef Future future = self.future_type.__new__(self.future_type)
+        cdef Future future = self.new_future()
         future.client = self
         future.entry = entry
         future.state = IS_ERROR
         future.value = error
         return future
 
-    cdef Future submit(self, Options options, object fn, tuple args, Py_ssize_t first, dict kwargs):
+    cdef Future submit(self, Options options, object fn, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, dict kwargs):
+        """`n` positional arguments; keywords either by vectorcall (their names; values follow in `args`) or as a dict."""
         cdef uint32_t index = 0
         cdef lq_slot *slot
         cdef FunctionEntry entry
         cdef int status = LQ_VALUE_FOREIGN
-        self.check_open()
+        if self.closed is not None or not lq_client_is_ours(&self.client):
+            self.check_open()
         entry = self.find(fn)
         self.reserve(options, &index)
         slot = lq_space_slot(&self.space.space, index)
         self.fill(slot, options, entry, LQ_KIND_CALL)
         try:
-            if self.codec.fast and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
+            if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
-                status = lq_value_encode_args(&self.out, <PyObject *>args, first, <PyObject *>kwargs if kwargs is not None else NULL)
+                status = lq_value_encode_call(&self.out, args, n, kwnames)
             if status == LQ_VALUE_OK:
                 slot.args_format = MSGPACK
                 slot.args_bytes = <uint32_t>self.out.len
@@ -811,15 +892,25 @@ cdef class Client:
             elif status < 0:
                 raise
             else:
-                self.store_encoded(index, options, self.codec.encode_call(
-                    args[first:], kwargs if kwargs is not None else {}, options.metadata,
-                    entry.function if entry.row == LQ_FUNCTION_IN_BAND else None))
+                self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
         except BaseException as error:
             lq_client_discard(&self.client, index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
             raise
         return self.send(index, options, entry)
+
+    cdef int encode_slowly(self, uint32_t index, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n,
+                           PyObject *kwnames, dict kwargs) except -1:
+        """What MessagePack does not carry exactly goes through the codec."""
+        cdef Py_ssize_t i
+        positional = tuple([<object>args[i] for i in range(n)])
+        named = {} if kwargs is None else kwargs
+        if kwnames != NULL:
+            for i, name in enumerate(<tuple>kwnames):
+                named[name] = <object>args[n + i]
+        return self.store_encoded(index, options, self.codec.encode_call(
+            positional, named, options.metadata, entry.function if entry.row == LQ_FUNCTION_IN_BAND else None))
 
     cdef bint is_refusal(self, object error):
         """An argument that can't be encoded fails that task alone; anything else is the caller's."""
@@ -849,7 +940,7 @@ cdef class Client:
         slot = lq_space_slot(&self.space.space, index)
         self.fill(slot, options, entry, LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK)
         try:
-            if self.codec.fast and entry.row != LQ_FUNCTION_IN_BAND:
+            if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
                 status = lq_value_encode_items(&self.out, <PyObject *>items)
             if status == LQ_VALUE_OK:
@@ -912,13 +1003,20 @@ cdef class Client:
         future.worker_pid = slot.worker_pid
         future.start_ns = slot.start_ns
         future.done_ns = slot.done_ns
+        future.items_begun = lq_slot_items_begun(slot)
         future.entry.pending -= 1
         future.entry = None
         cdef State state = IS_CANCELLED
         cdef object value = None
         try:
             if outcome == LQ_OUTCOME_SUCCESS:
-                state, value = self.take_value(slot, future)
+                future.mixed = (slot.result_format & MIXED) != 0
+                if slot.result_format & ~MIXED == MSGPACK:
+                    state = IS_VALUE
+                    value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
+                else:
+                    state = IS_ENCODED
+                    value = (slot.result_format & ~MIXED, self.result_bytes(slot))
             elif outcome == LQ_OUTCOME_FAILURE:
                 state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
             elif outcome == LQ_OUTCOME_CRASHED:
@@ -940,15 +1038,6 @@ cdef class Client:
 
     cdef bytes result_bytes(self, lq_slot *slot):
         return (<char *>self.result_at(slot))[:slot.result_bytes]
-
-    cdef tuple take_value(self, lq_slot *slot, Future future):
-        cdef int format = slot.result_format
-        if format & MIXED:
-            future.mixed = True
-            format &= ~MIXED
-        if format == MSGPACK:
-            return IS_VALUE, take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
-        return IS_ENCODED, (format, self.result_bytes(slot))
 
     # ---- wait
 
@@ -1061,13 +1150,15 @@ cdef struct Known:
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class Worker:
     """The take-run-report loop of one worker process."""
     cdef Space space
     cdef lq_worker worker
     cdef lq_out out
     cdef Known *known
-    cdef object codec, load, await_, encode_error, too_large
+    cdef object codec, load, await_, too_large
+    cdef bint fast
     cdef str prefix
     cdef readonly object metadata          # of the task in hand
     cdef uint32_t current                  # its slot, when `busy`
@@ -1080,6 +1171,7 @@ cdef class Worker:
         makes the error for a result that can never fit."""
         self.space = space
         self.codec = codec
+        self.fast = codec.fast
         self.load = load
         self.await_ = run_coroutine
         self.too_large = too_large
@@ -1092,7 +1184,7 @@ cdef class Worker:
     def __dealloc__(self):
         cdef uint32_t i
         if self.known != NULL:
-            for i in range(LQ_FUNCTIONS):
+            for i in range(<uint32_t>LQ_FUNCTIONS):
                 Py_XDECREF(self.known[i].function)
             PyMem_Free(self.known)
         lq_out_free(&self.out)
@@ -1116,11 +1208,11 @@ cdef class Worker:
         cdef uint32_t index = 0
         cdef lq_status status
         while True:
-            status = lq_worker_take_now(&self.worker, &index)
-            if status != LQ_OK or lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
-                if status != LQ_OK:
-                    with nogil:
-                        status = lq_worker_take(&self.worker, MOST_NAP_NS, &index)
+            if lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+                break
+            if lq_worker_take_now(&self.worker, &index) != LQ_OK:
+                with nogil:
+                    status = lq_worker_take(&self.worker, MOST_NAP_NS, &index)
                 if status == LQ_STOPPED:
                     break
                 if status == LQ_INTERRUPTED:
@@ -1227,7 +1319,7 @@ cdef class Worker:
         cdef uint32_t length
         cdef bytes payload
         cdef int flag = MIXED if mixed else 0
-        if self.codec.fast:
+        if self.fast:
             self.out.base, self.out.cap, self.out.len = slot.result, LQ_INLINE_BYTES, 0
             status = lq_value_encode(&self.out, <PyObject *>result)
             if status < 0:
@@ -1314,7 +1406,7 @@ cdef class Worker:
                 items = self.codec.decode_items(slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
         lq_worker_start(&self.worker, index, 0)
         results = [None] * len(items)
-        mixed = self.run_items(function, items, results, star)
+        mixed = self.run_items(index, function, items, results, star)
         lq_worker_count_items(&self.worker, len(items))
         try:
             ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)
@@ -1324,11 +1416,12 @@ cdef class Worker:
             self.finish(index, slot, self.sift(results, mixed), LQ_OUTCOME_SUCCESS, True)
         return 0
 
-    cdef bint run_items(self, object function, list items, list results, bint star) except -1:
+    cdef bint run_items(self, uint32_t index, object function, list items, list results, bint star) except -1:
         cdef Py_ssize_t i, n = len(items)
         cdef object result
         cdef bint mixed = False
         for i in range(n):
+            lq_worker_begin_item(&self.worker, index, <uint32_t>i)
             try:
                 if star:
                     result = PyObject_Call(function, tuple(items[i]), NULL)

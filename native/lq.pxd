@@ -93,6 +93,7 @@ cdef extern from "lq_space.h" nogil:
         LQ_PHASE_STOPPED
         LQ_PHASE_BROKEN
         LQ_ROWS
+        LQ_LAYOUT_VERSION
     struct lq_sizes:
         uint32_t capacity
         uint32_t result_cache
@@ -156,6 +157,7 @@ cdef extern from "lq_space.h" nogil:
                                 const unsigned char **bytes, uint32_t *length)
     bint lq_space_function_is_current(const lq_space *space, uint32_t row, uint32_t generation)
     uint32_t lq_slot_state_of(const lq_slot *slot)
+    uint32_t lq_slot_items_begun(const lq_slot *slot)
     lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *wait_status)
     bint lq_space_relieve(lq_space *space, lq_label me)
 
@@ -193,6 +195,7 @@ cdef extern from "lq_worker.h" nogil:
     lq_status lq_worker_store_result(lq_worker *worker, uint32_t index, const void *data, uint64_t length)
     uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)
     void lq_worker_requeue(lq_worker *worker, uint32_t index)
+    void lq_worker_begin_item(lq_worker *worker, uint32_t index, uint32_t item)
     void lq_worker_count_items(lq_worker *worker, uint64_t items)
 
 
@@ -209,6 +212,7 @@ cdef extern from "lq_value.h":
         LQ_VALUE_ERROR
     int lq_value_encode(lq_out *out, PyObject *value)
     int lq_value_encode_args(lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs)
+    int lq_value_encode_call(lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
     int lq_value_encode_items(lq_out *out, PyObject *items)
     PyObject *lq_value_decode(const unsigned char *buf, size_t length)
     int lq_value_decode_args(const unsigned char *buf, size_t length, PyObject **args, PyObject **kwargs)

@@ -319,19 +319,38 @@ static enum lq_status take_run_(const struct lq_arena *arena, lq_label me, uint6
 
 /* -------------------------------------------------------------------------------------------------- take and free */
 
+static enum lq_status take_any_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t class,
+                                uint64_t bytes, uint32_t *block)
+{
+    return class < LQ_CLASSES ? take_block_(arena, cache, me, class, block) : take_run_(arena, me, bytes, block);
+}
+
 enum lq_status lq_arena_take(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint64_t bytes,
                              uint32_t *block)
 {
     if (bytes > (uint64_t)(arena->count - 1) << LQ_SPAN_ORDER)
         return LQ_NEVER;
     uint32_t class = class_of_(bytes);
-    if (class >= LQ_CLASSES)
-        return take_run_(arena, me, bytes, block);
-    if (cache->classes[class].warm_count != 0) {
+    if (class < LQ_CLASSES && cache->classes[class].warm_count != 0) {
         *block = cache->classes[class].warm[--cache->classes[class].warm_count];
         return LQ_OK;
     }
-    return take_block_(arena, cache, me, class, block);
+    enum lq_status status = take_any_(arena, cache, me, class, bytes, block);
+    if (status != LQ_FULL)
+        return status;
+    lq_arena_cool(arena, cache, me);
+    lq_a32 *pressure = &arena->spans[0].freed;
+    lq_store32_relaxed(pressure, lq_load32_relaxed(pressure) + 1); /* a hint: that it differs is all that matters */
+    return take_any_(arena, cache, me, class, bytes, block);
+}
+
+void lq_arena_ease(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me)
+{
+    uint32_t pressure = lq_load32_relaxed(&arena->spans[0].freed);
+    if (cache->pressure == pressure)
+        return;
+    cache->pressure = pressure;
+    lq_arena_cool(arena, cache, me);
 }
 
 void lq_arena_hold(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref)
@@ -365,6 +384,8 @@ void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache,
         return;
     if (!(block & LQ_BLOCK_RUN)) {
         uint32_t class = lq_word_aux(lq_load(&arena->spans[block >> LQ_BLOCKS_ORDER].word));
+        if (cache != NULL)
+            lq_arena_ease(arena, cache, me);
         if (cache != NULL && class < LQ_CLASSES && cache->classes[class].warm_count < warm_limit_(class)) {
             cache->classes[class].warm[cache->classes[class].warm_count++] = block;
             return;

@@ -61,7 +61,7 @@ struct lq_span {
     lq_a64 word;    /* a span's state, or the block word of the run it heads */
     lq_a64 backref; /* of the run */
     lq_a64 run;     /* head: spans in the run; tail: the head's index. Written by the label's owner */
-    lq_a32 freed;   /* hint: a block was freed here since somebody found none */
+    lq_a32 freed;   /* hint: a block was freed here since somebody found none. Of span 0: changes when somebody finds no room */
     lq_a32 cut;     /* 1 once the span has been cut into blocks: only then are its block words worth reading */
 };
 
@@ -84,6 +84,7 @@ struct lq_arena_cache {
         uint32_t span;                 /* where the last search of this class ended */
         uint32_t index;
     } classes[LQ_CLASSES];
+    uint32_t pressure; /* of the arena, when this cache was last emptied for it */
 };
 
 size_t lq_arena_spans_size(uint32_t count);
@@ -99,6 +100,9 @@ void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, l
 void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block);
 /* Give all warm blocks back. */
 void lq_arena_cool(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me);
+/* The same if somebody has found no room since the last time. To be called now and then, or one warm block could keep a
+   whole span from others for ever. */
+void lq_arena_ease(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me);
 /*
  * Free a HELD block in the name of a dead process. `guard` must still hold `guard_word` after the block's word was read:
  * then the block is the one that the dead process's object named, and not a later one of the same number.

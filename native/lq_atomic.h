@@ -126,6 +126,30 @@ static inline void lq_copy_relaxed(void *to, const void *from, size_t bytes)
         __atomic_store_n(&target[i], __atomic_load_n(&source[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
+/*
+ * Between optimistic loads and the second look at the word: the loads are done before it. And between the swap that takes
+ * an object from its readers and the first store into its body: the swap is seen first. x86 orders both by itself, so
+ * there only the compiler must be told; aarch64 needs a barrier. Not C11 fences, which ThreadSanitizer refuses; the races
+ * themselves are defined, by LQ_PUT, LQ_GET and lq_copy_relaxed.
+ */
+static inline void lq_order_loads(void)
+{
+#if defined(__aarch64__)
+    __asm__ volatile("dmb ishld" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+static inline void lq_order_stores(void)
+{
+#if defined(__aarch64__)
+    __asm__ volatile("dmb ishst" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
 static inline void lq_relax(void)
 {
 #if defined(__x86_64__)

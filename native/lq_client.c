@@ -78,6 +78,12 @@ static void keep_spare_(struct lq_client *client, uint32_t index)
         free_slot_(client, index);
 }
 
+/* Odd stamps say: the slot has a current entry. So `cached` counts entries that are current, whoever else evicts. */
+static bool is_listed_(const struct lq_client *client, uint32_t index)
+{
+    return (client->stamps[index] & 1u) != 0;
+}
+
 static bool is_current_(const struct lq_client *client, uint64_t entry)
 {
     return client->stamps[entry & LQ_INDEX_MASK] == (uint32_t)(entry >> 32);
@@ -99,15 +105,20 @@ static void remember_(struct lq_client *client, uint32_t index)
 {
     if (client->recent_tail - client->recent_head > client->recent_mask)
         compact_(client);
-    uint32_t stamp = ++client->stamps[index];
+    client->cached += !is_listed_(client, index); /* listed still: it was swept and used again, or it was touched */
+    uint32_t stamp = client->stamps[index] += is_listed_(client, index) ? 2 : 1;
     client->recent[client->recent_tail++ & client->recent_mask] = (uint64_t)stamp << 32 | index;
 }
 
-enum lq_status lq_client_shrink(struct lq_client *client)
+/* Evict the oldest one, if more than `most` are listed. Those that others evicted are found out here, and unlisted. */
+static enum lq_status evict_oldest_(struct lq_client *client, uint32_t most)
 {
     while (client->recent_head != client->recent_tail) {
-        uint64_t entry = client->recent[client->recent_head++ & client->recent_mask];
+        uint64_t entry = client->recent[client->recent_head & client->recent_mask];
         uint32_t index = (uint32_t)(entry & LQ_INDEX_MASK);
+        if (is_current_(client, entry) && client->cached <= most)
+            return LQ_EMPTY;
+        client->recent_head++;
         if (!is_current_(client, entry))
             continue;
         struct lq_slot *slot = lq_space_slot(client->space, index);
@@ -120,6 +131,11 @@ enum lq_status lq_client_shrink(struct lq_client *client)
         return LQ_OK;
     }
     return LQ_EMPTY;
+}
+
+enum lq_status lq_client_shrink(struct lq_client *client)
+{
+    return evict_oldest_(client, 0);
 }
 
 enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
@@ -144,6 +160,9 @@ enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
     LQ_PUT(slot->client, client->me);
     LQ_PUT(slot->outcome, (uint8_t)LQ_OUTCOME_NONE);
     LQ_PUT(slot->attempt, 0u);
+    LQ_PUT(slot->start_ns, 0u); /* who is cancelled never starts, and who crashes has no time of ending */
+    LQ_PUT(slot->done_ns, 0u);
+    LQ_PUT(slot->worker_pid, 0u);
     LQ_FAULT("client_reserve:ready");
     return LQ_OK;
 }
@@ -199,7 +218,7 @@ enum lq_status lq_client_submit(struct lq_client *client, uint32_t index)
     lq_store(&slot->word, queued); /* [C1] */
     LQ_FAULT("client_submit:queued");
     if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK) {
-        lq_store(&slot->word, word); /* no cell names it, so nobody else has seen it queued */
+        lq_store(&slot->word, word); /* no cell names it, so it is ours yet; that another client has cancelled it is forgotten */
         return LQ_FULL;
     }
     client->pending++;
@@ -244,12 +263,16 @@ enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index)
         *index = entry.index;
         return LQ_OK;
     }
+    lq_arena_ease(&space->arena, &client->cache, client->me);
     struct lq_row *row = lq_roster_row(&space->roster, client->me);
     if (lq_load32_relaxed(&row->missed) == 0)
         return LQ_EMPTY;
     enum lq_status status = reap_by_scan_(client, index);
-    if (status != LQ_OK && lq_swap32_seq(&row->missed, 0) != 0)
-        status = reap_by_scan_(client, index); /* once more: one may have come before the flag went down */
+    if (status != LQ_OK && lq_swap32_seq(&row->missed, 0) != 0) {
+        status = reap_by_scan_(client, index); /* once more: some may have come before the flag went down */
+        if (status == LQ_OK)
+            lq_store32_seq(&row->missed, 1); /* and where one was, there may be another */
+    }
     return status;
 }
 
@@ -270,9 +293,8 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
     }
     LQ_FAULT("client_consume:cached");
     client->pending--;
-    client->cached++;
     remember_(client, index);
-    while (client->cached > client->cache_limit && lq_client_shrink(client) == LQ_OK)
+    while (evict_oldest_(client, client->cache_limit) == LQ_OK)
         ;
     /* The next to be evicted is a cold line: ask for it now. */
     if (client->recent_head != client->recent_tail)
@@ -286,7 +308,8 @@ enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32
         uint64_t word = lq_load(&slot->word);
         if (lq_word_state(word) != LQ_SLOT_QUEUED || LQ_GET(slot->task_generation) != task_generation)
             return LQ_MISSING;
-        if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CANCELLED, client->me)))
+        /* The label stays: whoever owed the push of QUEUED owes that of CANCELLED, or nobody would ever be told. */
+        if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CANCELLED, lq_word_label(word))))
             continue; /* taken, or merely relabelled */
         LQ_FAULT("client_cancel:cancelled");
         /* Its cell is still in the ring: whoever pops it settles the slot. Nobody may be awake to do so. */

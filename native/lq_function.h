@@ -6,7 +6,7 @@
  * generation; workers decode it when they first meet that pair, and keep it.
  *
  *   FREE --> WRITING(client) --> LIVE(client) --> FREE, generation + 1
- *                                  `-- client died --> LIVE(nobody) -- no task needs it --> FREE, generation + 1
+ *                                  `-- client died --> LIVE(nobody) -- no task needs it --> WRITING(sweeper) --> FREE, generation + 1
  *
  * Only the client that published a function submits tasks with it, so it alone knows when no task needs it any more; the
  * functions of a dead client stay until no queued task names them.
@@ -44,7 +44,7 @@ enum lq_status lq_functions_take(const struct lq_functions *functions, lq_label 
 uint32_t lq_functions_publish(const struct lq_functions *functions, lq_label me, uint32_t row);
 /* LIVE(me) or WRITING(me) -> FREE. The block, if any, must be dropped by the caller afterwards. */
 void lq_functions_release(const struct lq_functions *functions, lq_label me, uint32_t row);
-/* Free what `dead` was writing; what it had published is nobody's then, and freed when no task needs it. Returns labels found. */
+/* Free what `dead` was writing (its block, if any, must have been dropped); what it had published is nobody's then, and freed when no task needs it. Returns labels found. */
 uint32_t lq_functions_recover(const struct lq_functions *functions, lq_label dead);
 uint32_t lq_functions_end(const struct lq_functions *functions);
 enum lq_status lq_functions_check(const struct lq_functions *functions);

@@ -16,8 +16,8 @@ void lq_ring_view(struct lq_ring *ring, unsigned char *memory, uint32_t order)
 
 void lq_ring_init(const struct lq_ring *ring)
 {
-    lq_store(ring->head, 1ull << ring->order);
     lq_store(ring->tail, 1ull << ring->order);
+    lq_store(ring->head, 1ull << ring->order); /* last: a head of zero says "not yet", also after a death in between */
 }
 
 enum lq_status lq_ring_check(const struct lq_ring *ring, uint32_t indices)

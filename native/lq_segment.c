@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,12 +45,13 @@ enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
 {
     struct stat facts;
     *segment = (struct lq_segment){.fd = fd};
-    if (fstat(fd, &facts) != 0 || facts.st_size <= 0) {
+    bool known = fstat(fd, &facts) == 0;
+    if (!known || facts.st_size <= 0) {
         int reason = errno;
         close(fd);
         *segment = (struct lq_segment){.fd = -1};
-        errno = reason ? reason : EINVAL;
-        return LQ_SYSTEM;
+        errno = reason;
+        return known ? LQ_CORRUPT : LQ_SYSTEM; /* nothing in it: no Space */
     }
     segment->bytes = (size_t)facts.st_size;
     return map_(segment, writable);

@@ -4,7 +4,7 @@
 /*
  * The slot: one task, from its arguments to its result. The slot is also the result entry.
  *
- *   FRESH --------.                                  .-- cancel --> CANCELLED(canceller) --.
+ *   FRESH --------.                                  .-- cancel --> CANCELLED(client) -----.
  *                 v                                  |                                     v
  *   FREE --> WRITING(client) --> QUEUED(client) -----+--> CLAIMED(worker) --> RUNNING --> DONE(worker)
  *    ^            ^                  ^                         |  worker died |  |            |
@@ -12,7 +12,7 @@
  *    |            |                                              requeued        |            v
  *    '------------+--------------- evicted, generation + 1 -----------------------------  CACHED
  *
- * The label in DONE and QUEUED means: owes the push into the ring (and has probably done it). CACHED is settled.
+ * The label in QUEUED, CANCELLED and DONE means: owes the push into the ring (and has probably done it). CACHED is settled.
  * Layout of the body: line 0 what the taker needs, line 1 times and the first argument bytes, lines 2 and 3 the rest of the
  * inline arguments and the inline result. Arguments are never overwritten before the slot is used again, because the
  * task may have to run a second time.
@@ -66,6 +66,7 @@ struct lq_slot {
     uint8_t max_retries;    /* of raised exceptions */
     uint8_t max_crashes;    /* requeues after a worker's death in user code */
     uint32_t attempt;       /* runs begun */
+    lq_a32 items_begun;     /* of a chunk, by the last run: tells which item a crash belongs to */
 
     uint64_t submit_ns;     /* CLOCK_MONOTONIC */
     uint64_t start_ns;

@@ -42,6 +42,15 @@ static struct layout_ layout_of_(uint32_t slots, uint32_t queues, uint32_t ring_
     return layout;
 }
 
+/* Room for all slots, and for what recovery pushes twice. */
+static uint32_t ring_order_of_(uint64_t slots)
+{
+    uint32_t order = 4;
+    while ((1ull << order) < slots + slots / 2)
+        order++;
+    return order;
+}
+
 /* Offsets to pointers, in one place. All later code is free of them. */
 static void view_(struct lq_space *space)
 {
@@ -69,13 +78,11 @@ static void view_(struct lq_space *space)
 enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *sizes, uint64_t identity)
 {
     uint64_t slots = (uint64_t)sizes->capacity + sizes->result_cache;
-    uint32_t ring_order = 4;
+    uint32_t ring_order = ring_order_of_(slots <= LQ_INDEX_MASK ? slots : 0);
     uint64_t spans = (sizes->memory + LQ_SPAN_BYTES - 1) / LQ_SPAN_BYTES + 1; /* span 0 is never given out */
     *space = (struct lq_space){.control.fd = -1, .payload.fd = -1};
-    if (slots == 0 || slots > LQ_INDEX_MASK || sizes->queues == 0 || sizes->queues > LQ_MAX_QUEUES || spans > LQ_MAX_SPANS)
+    if (slots == 0 || slots > LQ_INDEX_MASK || sizes->queues == 0 || sizes->queues > LQ_MAX_QUEUES || spans < 2 || spans > LQ_MAX_SPANS)
         return LQ_NEVER;
-    while ((1ull << ring_order) < slots + slots / 2) /* room for what recovery pushes twice */
-        ring_order++;
     struct layout_ layout = layout_of_((uint32_t)slots, sizes->queues, ring_order, (uint32_t)spans);
     enum lq_status status = lq_segment_create(&space->control, "localq-space", layout.end);
     if (status == LQ_OK)
@@ -113,8 +120,8 @@ static enum lq_status verify_(const struct lq_space *space)
     if (header->version != LQ_LAYOUT_VERSION)
         return LQ_VERSION;
     if (header->slots == 0 || header->slots > LQ_INDEX_MASK || header->sizes.queues == 0 ||
-        header->sizes.queues > LQ_MAX_QUEUES || header->ring_order < 4 || header->ring_order > 22 || header->spans < 2 ||
-        header->spans > LQ_MAX_SPANS || (1ull << header->ring_order) < header->slots)
+        header->sizes.queues > LQ_MAX_QUEUES || header->ring_order != ring_order_of_(header->slots) || header->spans < 2 ||
+        header->spans > LQ_MAX_SPANS || (uint64_t)header->sizes.capacity + header->sizes.result_cache != header->slots)
         return LQ_CORRUPT;
     struct layout_ layout = layout_of_(header->slots, header->sizes.queues, header->ring_order, header->spans);
     if (layout.end != header->control_bytes || layout.end != space->control.bytes ||
@@ -260,7 +267,7 @@ static void drop_blocks_for_(const struct lq_space *space, uint32_t index, uint6
         lq_arena_drop_for(&space->arena, args_block, lq_backref(LQ_HOLDER_ARGS, index, task), &slot->word, word);
 }
 
-/* Push first, relabel afterwards: until then the dead label says that the push is owed. FULL: the next pass tries again. */
+/* QUEUED or CANCELLED. Push first, relabel afterwards: until then the dead label says that the push is owed. FULL: the next pass tries again. */
 static void settle_queued_(const struct lq_space *space, uint32_t index, uint64_t word)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
@@ -268,7 +275,7 @@ static void settle_queued_(const struct lq_space *space, uint32_t index, uint64_
     if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)
         return;
     LQ_FAULT("recover:pushed");
-    lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_QUEUED, LQ_NOBODY));
+    lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
     LQ_FAULT("recover:relabelled");
 }
 
@@ -325,6 +332,7 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
         LQ_FAULT("recover:freed");
         break;
     case LQ_SLOT_QUEUED:
+    case LQ_SLOT_CANCELLED: /* whoever pops its cell goes on, so there must be one */
         settle_queued_(space, index, word);
         break;
     case LQ_SLOT_CLAIMED: { /* user code had not begun: not counted as an attempt */
@@ -342,8 +350,21 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
     case LQ_SLOT_DONE:
         settle_done_(space, index, word);
         break;
-    default: /* CANCELLED: its cell is still in the ring, whoever pops it goes on */
+    default: /* the other states bear no label */
         lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
+    }
+}
+
+/* The block of a function that was being published, or swept. The row itself is lq_functions_recover's. */
+static void drop_unpublished_(const struct lq_space *space, lq_label dead)
+{
+    uint32_t end = lq_functions_end(&space->functions);
+    for (uint32_t row = 0; row < end; row++) {
+        const struct lq_function *function = &space->functions.rows[row];
+        uint64_t word = lq_load(&function->word);
+        uint32_t block = LQ_GET(function->block);
+        if (lq_word_state(word) == LQ_FUNCTION_WRITING && lq_word_label(word) == dead && block != LQ_NO_BLOCK)
+            lq_arena_drop_for(&space->arena, block, lq_backref(LQ_HOLDER_FUNCTION, row, lq_word_generation(word)), &function->word, word);
     }
 }
 
@@ -360,6 +381,7 @@ void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_statu
         recovered->labels++;
         recover_slot_(space, index, word, wait_status, recovered);
     }
+    drop_unpublished_(space, dead);
     uint32_t blocks = lq_arena_recover(&space->arena, dead);
     uint32_t functions = lq_functions_recover(&space->functions, dead);
     recovered->labels += blocks + functions;
@@ -372,7 +394,9 @@ void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_statu
 bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns)
 {
     uint64_t ttl_ms = space->header->sizes.ttl_ms;
-    return ttl_ms != 0 && (uint64_t)now_ns > LQ_GET(slot->done_ns) + ttl_ms * 1000000u;
+    uint64_t done_ns = LQ_GET(slot->done_ns);
+    uint64_t since_ns = done_ns != 0 ? done_ns : LQ_GET(slot->submit_ns); /* no end: cancelled, or crashed */
+    return ttl_ms != 0 && (uint64_t)now_ns > since_ns + ttl_ms * 1000000u;
 }
 
 /*
@@ -387,6 +411,7 @@ enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cach
     struct lq_slot *slot = lq_space_slot(space, index);
     if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0)))
         return LQ_MISSING;
+    lq_order_stores(); /* readers must see the swap before anything that the next task writes */
     LQ_FAULT("evict:claimed");
     if (slot->result_block != LQ_NO_BLOCK)
         lq_arena_drop(&space->arena, cache, me, slot->result_block, lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
@@ -440,7 +465,8 @@ static bool is_function_needed_(const struct lq_space *space, uint32_t row, uint
     return false;
 }
 
-static uint32_t sweep_functions_(const struct lq_space *space)
+/* Signed before its block is dropped: dropping a run takes steps, and somebody must be named as owing them. */
+static uint32_t sweep_functions_(const struct lq_space *space, lq_label me)
 {
     uint32_t swept = 0;
     uint32_t end = lq_functions_end(&space->functions);
@@ -450,10 +476,13 @@ static uint32_t sweep_functions_(const struct lq_space *space)
         uint32_t generation = lq_word_generation(word);
         if (lq_word_state(word) != LQ_FUNCTION_LIVE || lq_word_label(word) != LQ_NOBODY || is_function_needed_(space, row, generation))
             continue;
-        uint32_t block = LQ_GET(function->block);
-        if (block != LQ_NO_BLOCK)
-            lq_arena_drop_for(&space->arena, block, lq_backref(LQ_HOLDER_FUNCTION, row, generation), &function->word, word);
-        swept += lq_cas(&function->word, word, lq_word_next(word, LQ_FUNCTION_FREE, LQ_NOBODY, 0));
+        if (!lq_cas(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)))
+            continue; /* another sweep was quicker */
+        LQ_FAULT("sweep_functions:claimed");
+        if (function->block != LQ_NO_BLOCK)
+            lq_arena_drop(&space->arena, NULL, me, function->block, lq_backref(LQ_HOLDER_FUNCTION, row, generation));
+        lq_functions_release(&space->functions, me, row);
+        swept++;
     }
     return swept;
 }
@@ -477,7 +506,7 @@ uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
         free_evicted_(space, index, word);
         swept++;
     }
-    return swept + sweep_functions_(space);
+    return swept + sweep_functions_(space, me);
 }
 
 /* ------------------------------------------------------------------------------------------------------- reading */
@@ -493,6 +522,7 @@ enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint3
         if (state == LQ_SLOT_FRESH || state == LQ_SLOT_FREE || state == LQ_SLOT_WRITING)
             return LQ_MISSING;
         lq_copy_relaxed(copy, slot, sizeof *copy);
+        lq_order_loads();
         if (lq_load_seq(&slot->word) != word)
             continue;
         lq_store_relaxed(&copy->word, word);
@@ -503,6 +533,7 @@ enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint3
 
 bool lq_space_is_current(const struct lq_space *space, uint32_t index, const struct lq_slot *copy)
 {
+    lq_order_loads();
     uint64_t word = lq_load_seq(&lq_space_slot(space, index)->word);
     uint64_t then = lq_load_relaxed(&copy->word);
     /* A relabel or DONE -> CACHED changes nothing about the bytes; any reuse changes the generation. */
@@ -555,6 +586,7 @@ bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, ui
 {
     if (row >= LQ_FUNCTIONS)
         return false;
+    lq_order_loads();
     uint64_t word = lq_load_seq(&space->functions.rows[row].word);
     return lq_word_state(word) == LQ_FUNCTION_LIVE && lq_word_generation(word) == generation;
 }
@@ -576,6 +608,11 @@ enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uin
 uint32_t lq_slot_state_of(const struct lq_slot *slot)
 {
     return lq_word_state(lq_load(&slot->word));
+}
+
+uint32_t lq_slot_items_begun(const struct lq_slot *slot)
+{
+    return lq_load32_relaxed(&slot->items_begun);
 }
 
 enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status)

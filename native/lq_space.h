@@ -145,6 +145,7 @@ enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uin
                                  const unsigned char **bytes, uint32_t *length);
 bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, uint32_t generation);
 uint32_t lq_slot_state_of(const struct lq_slot *slot);
+uint32_t lq_slot_items_begun(const struct lq_slot *slot);
 /* How it ended, from the body and the verdict of a DONE or CACHED slot. */
 enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status);
 /* Memory is short: evict the cached result that ended first among those that hold a block. False when there is none. */

@@ -518,6 +518,26 @@ int lq_value_encode_args(struct lq_out *out, PyObject *args, Py_ssize_t first, P
     return writer_close(&to, status);
 }
 
+int lq_value_encode_call(struct lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    struct writer to = writer_open(out);
+    struct roots roots;
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+
+    roots.count = 0;
+    int status = put_head(&to, 0x90, 0xdc, (size_t)n);
+    for (Py_ssize_t i = 0; status == LQ_VALUE_OK && i < n; i++)
+        status = encode_root(&to, &roots, args[i]);
+    if (status == LQ_VALUE_OK && named > 0)
+        status = put_head(&to, 0x80, 0xde, (size_t)named);
+    for (Py_ssize_t i = 0; status == LQ_VALUE_OK && i < named; i++) {
+        status = encode_root(&to, &roots, PyTuple_GET_ITEM(kwnames, i));
+        if (status == LQ_VALUE_OK)
+            status = encode_root(&to, &roots, args[n + i]);
+    }
+    return writer_close(&to, status);
+}
+
 int lq_value_encode_items(struct lq_out *out, PyObject *items)
 {
     struct writer to = writer_open(out);

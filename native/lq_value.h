@@ -65,6 +65,8 @@ int lq_value_encode(struct lq_out *out, PyObject *value);
  * Returns: enum lq_value_status.
  */
 int lq_value_encode_args(struct lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs);
+/* The same from a vectorcall: `n` positional values, then one value for each name in `kwnames` (a tuple, or NULL). */
+int lq_value_encode_call(struct lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
 /*
  * Append the items of a list or tuple as one array. Each item is a value of its own, as if it

@@ -77,7 +77,7 @@ static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *rin
     return LQ_EMPTY;
 }
 
-enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index)
+static enum lq_status search_(struct lq_worker *worker, uint32_t *index)
 {
     uint32_t turn = worker->takes;
     uint32_t first = turn % FAIR_EVERY == FAIR_EVERY - 1 ? 1 + turn / FAIR_EVERY % (LQ_PRIORITIES - 1) : 0;
@@ -98,6 +98,47 @@ enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index)
         }
     }
     return LQ_EMPTY;
+}
+
+/*
+ * Into its ring, then nobody's: to a worker, QUEUED(me) says that the push is still owed. So does CANCELLED(me): its cell
+ * must come up for the client to be told.
+ */
+static bool push_requeued_(struct lq_worker *worker, uint32_t index, uint64_t word)
+{
+    struct lq_space *space = worker->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    const struct lq_ring *ring = &space->rings[slot->queue][slot->priority];
+    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)
+        return false;
+    LQ_FAULT("worker_requeue:pushed");
+    lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
+    lq_space_call_worker(space, ring, lq_now_ns());
+    return true;
+}
+
+/* The rings had no room for some that were requeued; every take makes room. */
+static void pay_owed_(struct lq_worker *worker)
+{
+    uint32_t used = lq_slots_used(&worker->space->slots);
+    worker->owes = false;
+    for (uint32_t index = 0; index < used; index++) {
+        uint64_t word = lq_load(&lq_space_slot(worker->space, index)->word);
+        bool owed = lq_word_state(word) == LQ_SLOT_QUEUED || lq_word_state(word) == LQ_SLOT_CANCELLED;
+        if (owed && lq_word_label(word) == worker->me && !push_requeued_(worker, index, word))
+            worker->owes = true;
+    }
+}
+
+enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index)
+{
+    if (worker->owes)
+        pay_owed_(worker);
+    enum lq_status status = search_(worker, index);
+    if (status == LQ_OK || !worker->owes)
+        return status;
+    pay_owed_(worker); /* all cells have been passed over: now there is room */
+    return search_(worker, index);
 }
 
 /* One searcher for every two processors: more would take time from those who have work. */
@@ -132,6 +173,7 @@ enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint
     struct lq_header *header = worker->space->header;
     struct lq_bell *bell = &header->bell;
     uint32_t row = lq_label_row(worker->me);
+    worker->free_ns = 0;
     if (lq_load32(&header->phase) >= LQ_PHASE_STOPPED)
         return LQ_STOPPED;
     if (lq_worker_take_now(worker, index) == LQ_OK || (may_spin_(worker) && spin_(worker, index) == LQ_OK)) {
@@ -139,21 +181,24 @@ enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint
         return LQ_OK;
     }
     uint32_t key = lq_bell_key(bell);
+    /* First take the promise back, then show the bit, then look once more: whoever pushed and did not ring because of
+       either is seen by that look. */
+    lq_store_relaxed(&bell->brisk_until_ns, 0);
     lq_bell_set(bell->parked, row);
-    enum lq_status status = lq_worker_take_now(worker, index); /* whoever pushed before seeing the bit did not ring */
+    enum lq_status status = lq_worker_take_now(worker, index);
     if (status != LQ_OK) {
         if (lq_load32_seq(&header->phase) != LQ_PHASE_OPEN)
             status = LQ_STOPPED;
         else {
             struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
             lq_store_relaxed(&counters->parked, lq_load_relaxed(&counters->parked) + 1);
+            lq_arena_ease(&worker->space->arena, &worker->cache, worker->me);
             status = lq_bell_sleep(bell, key, worker->nap_ns < timeout_ns ? worker->nap_ns : timeout_ns);
             worker->nap_ns = status == LQ_TIMEOUT && worker->nap_ns < NAP_MOST_NS ? worker->nap_ns * 2 : worker->nap_ns;
             status = status == LQ_INTERRUPTED ? LQ_INTERRUPTED : LQ_EMPTY;
         }
     }
     lq_bell_clear(bell->parked, row);
-    worker->free_ns = 0;
     return status;
 }
 
@@ -173,11 +218,14 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     struct lq_slot *slot = lq_space_slot(space, index);
     struct lq_bell *bell = &space->header->bell;
     struct lq_counters *counters = &lq_roster_row(&space->roster, worker->me)->counters;
-    int64_t now = worker->free_ns != 0 ? worker->free_ns : lq_now_ns();
+    int64_t now = worker->free_ns >= (int64_t)slot->submit_ns ? worker->free_ns : lq_now_ns();
     const struct lq_ring *ring;
     LQ_PUT(slot->start_ns, (uint64_t)now);
     LQ_PUT(slot->worker_pid, worker->pid);
     LQ_PUT(slot->attempt, slot->attempt + 1);
+    lq_store32_relaxed(&slot->items_begun, 0);
+    /* A run that crashed may have named a block that recovery has freed since, but recovery writes no body. */
+    LQ_PUT(slot->result_block, LQ_NO_BLOCK);
     lq_store_relaxed(&counters->task_since_ns, (uint64_t)now);
     lq_store_relaxed(&counters->task, (uint64_t)index << 32 | slot->task_generation);
     uint64_t word = lq_load_relaxed(&slot->word);
@@ -198,6 +246,11 @@ enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, 
     struct lq_arena *arena = &worker->space->arena;
     uint32_t block;
     uint64_t room;
+    if (slot->result_block != LQ_NO_BLOCK) { /* a second result for the same run: its encoding failed half way, say */
+        lq_arena_drop(arena, &worker->cache, worker->me, slot->result_block,
+                      lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
+        LQ_PUT(slot->result_block, LQ_NO_BLOCK);
+    }
     enum lq_status status = lq_arena_take(arena, &worker->cache, worker->me, length, &block);
     if (status != LQ_OK)
         return status;
@@ -237,6 +290,11 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     return ran;
 }
 
+void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item)
+{
+    lq_store32_relaxed(&lq_space_slot(worker->space, index)->items_begun, item + 1);
+}
+
 void lq_worker_count_items(struct lq_worker *worker, uint64_t items)
 {
     struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
@@ -247,7 +305,6 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
 {
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
-    const struct lq_ring *ring = &space->rings[slot->queue][slot->priority];
     if (slot->result_block != LQ_NO_BLOCK) {
         lq_arena_drop(&space->arena, &worker->cache, worker->me, slot->result_block,
                       lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
@@ -257,20 +314,8 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
     uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, worker->me, lq_word_aux(word));
     lq_store(&slot->word, again);
     LQ_FAULT("worker_requeue:queued");
-    while (lq_ring_push(ring, index, lq_word_generation(again)) != LQ_OK) {
-        /* Full of duplicates that a recovery pushed: taking one makes room, and this worker is the one to do it. */
-        struct lq_ring_entry entry;
-        if (lq_ring_peek(ring, &entry) != LQ_OK)
-            continue;
-        uint64_t other = lq_load(&lq_space_slot(space, entry.index)->word);
-        bool queued = lq_word_state(other) == LQ_SLOT_QUEUED && (lq_word_generation(other) & LQ_INDEX_MASK) == entry.generation;
-        if (!queued)
-            lq_ring_advance(ring, &entry);
-        else
-            lq_relax();
-    }
-    LQ_FAULT("worker_requeue:pushed");
-    lq_cas(&slot->word, again, lq_word_as(again, LQ_SLOT_QUEUED, LQ_NOBODY));
+    /* Full of duplicates that a recovery pushed: not waited for, because this may be the only worker to take them. */
+    if (!push_requeued_(worker, index, again))
+        worker->owes = true;
     lq_store_relaxed(&lq_roster_row(&space->roster, worker->me)->counters.task, ~0ull);
-    lq_space_call_worker(space, ring, lq_now_ns());
 }

@@ -12,6 +12,7 @@ struct lq_worker {
     uint32_t pid;
     struct lq_arena_cache cache;
     uint32_t takes;
+    bool owes;         /* a ring was full when a task was requeued: words QUEUED(me) wait for their push */
     uint32_t spin_ns;
     int64_t nap_ns;    /* how long the next sleep lasts at most; doubles while nothing comes */
     int64_t free_ns;   /* when the last task ended, if no sleep came after it: saves a clock reading */
@@ -34,6 +35,8 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
 enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length);
 /* RUNNING -> DONE; the client is told. Returns how long the task ran, in nanoseconds. */
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);
+/* Item number `item` of a chunk begins. */
+void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item);
 /* A map chunk of so many items was run. */
 void lq_worker_count_items(struct lq_worker *worker, uint64_t items);
 /* RUNNING -> QUEUED, to run again (a retry after an exception). */

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+"""All benchmarks: `python -m benchmarks [--quick] [--only NAME] [--peers LIST] [--rounds N] [--json FILE]`."""
+
+from __future__ import annotations
+
+from benchmarks import command
+from benchmarks.turn import bench_named
+
+NAMES = ("throughput", "latency", "map", "startup", "memory")
+
+if __name__ == "__main__":
+    command.run_all([bench_named(name) for name in NAMES])

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Let ours and each peer take turns, A B A B, and compare them pair by pair.
+
+A turn is a fresh process (`benchmarks.turn`) that starts one subject, measures it and closes it: only one pool is
+alive at any time, no subject inherits threads, heap or garbage of another, and one that hangs is killed alone. A ratio
+is taken within each round, from two turns that follow each other, and the spread is that of these ratios: what
+slows the whole machine down for a while slows both, and cancels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks import peers
+from benchmarks.terms import Bench, Terms, Work
+
+ROOT = Path(__file__).resolve().parent.parent  # turns run here, so that `benchmarks` and a built tree are importable
+
+
+class TurnFailed(Exception):
+    """A subject could not be measured; the sentence says what it printed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and quartiles of a few values."""
+
+    q1: float
+    median: float
+    q3: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        ordered = sorted(values)
+        if len(ordered) == 1:
+            return cls(ordered[0], ordered[0], ordered[0])
+        q1, median, q3 = statistics.quantiles(ordered, n=4, method="inclusive")
+        return cls(q1, median, q3)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One work, ours beside one peer: the values of each round, in order."""
+
+    bench: str
+    work: Work
+    ours: str
+    peer: str
+    our_values: Sequence[float]
+    peer_values: Sequence[float]
+
+    @property
+    def ratio(self) -> Spread:
+        """Ours divided by the peer's, round by round."""
+        return Spread.of(ours / theirs for ours, theirs in zip(self.our_values, self.peer_values, strict=True))
+
+    @property
+    def is_better(self) -> bool:
+        return self.ratio.median > 1 if self.work.more_is_better else self.ratio.median < 1
+
+    @property
+    def goal(self) -> float | None:
+        return self.work.goals.get(self.peer) if self.ours == "localq" else None
+
+    @property
+    def is_goal_met(self) -> bool | None:
+        if self.goal is None:
+            return None
+        return self.ratio.median >= self.goal if self.work.more_is_better else self.ratio.median <= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    bench: str
+    subject: str
+    reason: str
+
+
+def take_turn(bench: str, subject: str, terms: Terms) -> dict[str, float]:
+    """Measure one subject in a fresh process. Raises TurnFailed, also when it takes longer than the terms allow."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.turn", bench, subject],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that its workers can be killed with it
+    )
+    try:
+        output, errors = process.communicate(json.dumps(asdict(terms)), timeout=terms.turn_timeout)
+    except BaseException as interruption:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(interruption, subprocess.TimeoutExpired):
+            raise TurnFailed(f"took more than {terms.turn_timeout:g} s") from None
+        raise
+    if process.returncode != 0:
+        last_words = errors.strip().splitlines() or [f"exit status {process.returncode}"]
+        raise TurnFailed(last_words[-1])
+    values: dict[str, float] = json.loads(output.splitlines()[-1])
+    return values
+
+
+def compare(
+    bench: Bench,
+    ours: str,
+    others: Sequence[str],
+    terms: Terms,
+    notify: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Comparison], list[Failure]]:
+    """All comparisons of one bench. A peer that fails leaves the run; when ours fails, the bench ends."""
+    pairs: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {peer: [] for peer in others}
+    failures: list[Failure] = []
+    for round_number in range(1, terms.rounds + 1):
+        for peer in list(pairs):
+            taken: list[dict[str, float]] = []
+            for subject in (ours, peer):
+                notify(f"{bench.name}: round {round_number} of {terms.rounds}, {subject}")
+                try:
+                    taken.append(take_turn(bench.name, subject, terms))
+                except TurnFailed as failed:
+                    failures.append(Failure(bench.name, subject, str(failed)))
+                    if subject == ours:
+                        return [], failures
+                    del pairs[peer]
+                    break
+            else:
+                pairs[peer].append((taken[0], taken[1]))
+    return list(_comparisons(bench, ours, pairs, terms)), failures
+
+
+def _comparisons(
+    bench: Bench, ours: str, pairs: dict[str, list[tuple[dict[str, float], dict[str, float]]]], terms: Terms
+) -> Iterator[Comparison]:
+    for work in bench.works(terms):
+        for peer, turns in pairs.items():
+            both = [(mine[work.name], theirs[work.name]) for mine, theirs in turns if _is_in(work, mine, theirs)]
+            if both:
+                our_values, peer_values = zip(*both, strict=True)
+                yield Comparison(bench.name, work, ours, peer, our_values, peer_values)
+
+
+def _is_in(work: Work, mine: dict[str, float], theirs: dict[str, float]) -> bool:
+    # Nothing can be divided by zero: memory that did not grow, on a peer that keeps its tasks elsewhere.
+    return work.name in mine and theirs.get(work.name, 0) > 0
+
+
+@contextmanager
+def started(subject: str, workers: int) -> Iterator[peers.Peer]:
+    """A started subject, closed at the end. For the turns."""
+    peer = peers.find(subject).start(workers)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+def rate(units_a_pass: int, work: Callable[[], object], seconds: float) -> float:
+    """Units per second of `work`, repeated until `seconds` have passed, the last pass counted whole."""
+    passes = 0
+    begin = now = perf_counter()
+    while now - begin < seconds:
+        work()
+        passes += 1
+        now = perf_counter()
+    return passes * units_a_pass / (now - begin)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""The vocabulary of a run: how much is done (Terms), what is done (Work), and a file of works (Bench)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How much of everything is done: the same for every subject of a run.
+
+    Attributes:
+        rounds: how often each pair of ours and a peer takes its turns.
+        seconds: within a turn, a work is repeated until that long has passed.
+        latency_seconds: the same for round trips, whose p99 wants more samples.
+        workers: processes for the works that use all of the machine.
+        calls: calls submitted before the first result is fetched; well below the capacity of any queue.
+        gap_ms: pause before each call of the sleeping round trip: many times what any peer spins for.
+        map_items: items of a map that need no chunks from its user, by cost.
+        map_items_unchunked: the same where every item may travel alone.
+        pending: tasks that wait while the client's memory is read.
+        starts: fresh interpreters a turn.
+        turn_timeout: seconds after which a turn is taken to hang.
+        limits_program: path of the compiled limits.c; empty where there is none.
+    """
+
+    rounds: int = 5
+    seconds: float = 0.5
+    latency_seconds: float = 1.0
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    calls: int = 10_000
+    gap_ms: float = 3.0
+    map_items: int = 300_000
+    map_items_unchunked: int = 5_000
+    pending: int = 10_000
+    starts: int = 5
+    turn_timeout: float = 300.0
+    limits_program: str = ""
+
+    @classmethod
+    def quick(cls) -> Terms:
+        """Enough to see that everything runs; too little to quote."""
+        return cls(
+            rounds=3,
+            seconds=0.1,
+            latency_seconds=0.2,
+            calls=1_000,
+            map_items=20_000,
+            map_items_unchunked=500,
+            pending=5_000,
+            starts=2,
+            turn_timeout=60.0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing that is measured, for each subject alike.
+
+    Attributes:
+        name: what the table calls it.
+        unit: of the values, such as "us" or "calls/s".
+        more_is_better: the direction.
+        goals: by peer, the ratio ours/peer that we want: at least that where more is better, else at most.
+    """
+
+    name: str
+    unit: str
+    more_is_better: bool
+    goals: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A file of works.
+
+    Attributes:
+        name: as in `--only`, and the module `benchmarks.bench_<name>`.
+        title: one line above its table.
+        works: what it measures under these terms.
+        turn: measures one subject in this very process; values by the name of the work. A subject may lack some.
+        takes_part: whether the peer of that name can do any of it.
+        floors: subjects that are no queue: what the machine or the interpreter takes at least. They are compared with
+            ours like peers; `turn` knows their names.
+    """
+
+    name: str
+    title: str
+    works: Callable[[Terms], Sequence[Work]]
+    turn: Callable[[str, Terms], dict[str, float]]
+    takes_part: Callable[[str], bool]
+    floors: Sequence[str] = ()

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""The functions that workers run. Importable, so that every peer sends them by reference, and cheap to import."""
+
+from __future__ import annotations
+
+import time
+
+
+def nothing() -> None:
+    """The cheapest call there is: what is left is the overhead of the queue."""
+
+
+def same(value: int) -> int:
+    return value
+
+
+def burn_10_us(value: int) -> int:
+    return _burn(value, 10_000)
+
+
+def burn_100_us(value: int) -> int:
+    return _burn(value, 100_000)
+
+
+def hold(fifo: str) -> None:
+    """Occupy a worker until somebody has opened `fifo` for writing and closed it again."""
+    with open(fifo, "rb") as end:
+        end.read()
+
+
+def _burn(value: int, cpu_ns: int) -> int:
+    # Time of this thread's own on a CPU: unlike a clock on the wall it does not pass while the worker is displaced,
+    # and unlike a count of loops it needs no calibration.
+    until = time.thread_time_ns() + cpu_ns
+    while time.thread_time_ns() < until:
+        pass
+    return value

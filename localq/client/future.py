@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""The submitter's handle on a task.
+
+A `concurrent.futures.Future` in every respect, but its lock, its condition and its lists exist only once somebody needs
+them: making those costs more than the whole rest of a submission. What must be fast is in `localq._native.Future`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from threading import Condition
+
+from localq import _native
+from localq.model import Generic, TaskStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeVar
+
+    R = TypeVar("R")
+else:
+    R = None
+
+__all__ = ["TaskFuture"]
+
+_STATES = {
+    _native.PENDING: PENDING,
+    _native.RUNNING: RUNNING,
+    _native.SUCCEEDED: FINISHED,
+    _native.FAILED: FINISHED,
+    _native.CANCELLED: CANCELLED_AND_NOTIFIED,
+}
+_STATUSES = {
+    _native.PENDING: TaskStatus.PENDING,
+    _native.RUNNING: TaskStatus.STARTED,
+    _native.SUCCEEDED: TaskStatus.SUCCESS,
+    _native.FAILED: TaskStatus.FAILURE,
+    _native.CANCELLED: TaskStatus.CANCELLED,
+}
+
+
+class _Watch:
+    """What a future has once somebody watches it: `wait`, `as_completed`, callbacks, event loops."""
+
+    __slots__ = ("callbacks", "condition", "waiters")
+
+    def __init__(self) -> None:
+        self.condition = Condition()
+        self.waiters: list[Any] = []
+        self.callbacks: list[Callable[[Any], object]] = []
+
+    def finished(self, future: TaskFuture[Any]) -> None:
+        """Called once by the native side when the future is done."""
+        with self.condition:
+            for waiter in self.waiters:
+                if future.cancelled():
+                    waiter.add_cancelled(future)
+                elif future.exception(0) is not None:
+                    waiter.add_exception(future)
+                else:
+                    waiter.add_result(future)
+            self.condition.notify_all()
+            callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
+            _call(callback, future)
+
+
+def _call(callback: Callable[[Any], object], future: TaskFuture[Any]) -> None:
+    """Errors of callbacks are logged, as concurrent.futures does."""
+    try:
+        callback(future)
+    except Exception:
+        from logging import getLogger
+
+        getLogger("concurrent.futures").exception("exception calling callback for %r", future)
+
+
+class TaskFuture(_native.Future, Future, Generic[R]):  # type: ignore[misc]  # both have result(); the first one's is used
+    """The handle on one task: `result()`, `exception()`, `done()`, `cancel()`, and everything else that
+    `concurrent.futures.Future` offers; it can be awaited too.
+
+    Attributes:
+        task_id: names the task and its queue; other processes can read the result by it.
+        attempts: runs begun so far, known once it is done.
+        worker_pid: the process of the last run, known once it is done.
+    """
+
+    __slots__ = ()
+
+    @property
+    def status(self) -> TaskStatus:
+        """How far the task is, just now."""
+        self.done()
+        return _STATUSES[self._native_state]
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long the task was queued, once it is done."""
+        return (self.start_ns - self.submit_ns) / 1e9 if self.start_ns else None
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long its last run took, once it is done."""
+        return (self.done_ns - self.start_ns) / 1e9 if self.done_ns else None
+
+    def add_done_callback(self, fn: Callable[[TaskFuture[R]], object]) -> None:
+        """Call `fn(self)` when the task is done; at once if it is. In whichever thread notices."""
+        watch = self._watched()
+        with watch.condition:
+            if not self._is_settled():
+                watch.callbacks.append(fn)
+                return
+        _call(fn, self)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        from asyncio import wrap_future
+
+        return wrap_future(self).__await__()
+
+    def __repr__(self) -> str:
+        return f"<TaskFuture {self.task_id} {self.status}>"
+
+    # What concurrent.futures reaches for by name.
+
+    @property
+    def _state(self) -> str:
+        return _STATES[self._native_state]
+
+    @property
+    def _condition(self) -> Condition:
+        return self._watched().condition
+
+    @property
+    def _waiters(self) -> list[Any]:
+        return self._watched().waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        return self._watched().callbacks
+
+    def _is_settled(self) -> bool:
+        return self._native_state not in (_native.PENDING, _native.RUNNING)
+
+    def _watched(self) -> _Watch:
+        """The watch, made when first needed. From then on the client finishes this future without being asked."""
+        watch: _Watch | None = self._watch
+        if watch is None:
+            watch = self._adopt_watch(_Watch())
+        return watch
+
+    def set_running_or_notify_cancel(self) -> bool:
+        raise RuntimeError("a TaskFuture is set by its worker, not by hand")
+
+    def set_result(self, result: object) -> None:
+        raise RuntimeError("a TaskFuture is set by its worker, not by hand")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        raise RuntimeError("a TaskFuture is set by its worker, not by hand")
+
+

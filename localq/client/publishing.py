@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Publish functions in the Space, so that tasks name them by a number.
+
+Used by the native client when it meets a function it does not know, or one that is no longer what was published. Functions
+that go by value are kept only as long as they are used: a loop that makes a new lambda for each call must not fill
+the table.
+"""
+
+from __future__ import annotations
+
+from operator import is_
+
+from localq import _native
+from localq.errors import ConfigError
+from localq.functions import KIND_VALUE, MISSING, Task, captures, encode_function
+from localq.tasks import known_task, registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localq._native import Client, FunctionEntry
+
+__all__ = ["Publisher"]
+
+KEPT = 256  # functions by value that stay published though no task of theirs is on its way
+
+
+class Publisher:
+    """Resolves callables to published functions, for one client."""
+
+    def __init__(self, queues: tuple[str, ...]) -> None:
+        self._queues = queues
+        self._client: Client | None = None
+        self._by_value: dict[bytes, FunctionEntry] = {}  # by their bytes; oldest use first
+
+    def serve(self, client: Client) -> None:
+        """The client to publish for; it asks by `resolve`."""
+        self._client = client
+
+    def resolve(self, function: Callable[..., object] | str) -> FunctionEntry:
+        """The entry of a function that the client does not know, or that has changed.
+
+        Raises:
+            ConfigError: not a callable, or an option of its task names no queue of this one.
+            SerializationError: it can't travel.
+        """
+        called: object = known_task(function) if isinstance(function, str) else function
+        # Before it is encoded: what another thread binds anew in between must not count as sent.
+        taken = captures(called.fn if isinstance(called, Task) else called) if callable(called) else None
+        checks, unstable = (taken.checks, taken.volatile) if taken is not None else ((), False)
+        if isinstance(function, str):
+            checks = (registry, function, registry.get(function, MISSING), *checks)
+        kind, payload = encode_function(function)
+        options = self._options(called)
+        if kind != KIND_VALUE:
+            entry = self._publish(function, kind, payload, checks, unstable, options)
+            self._remember(function, entry)
+            return entry
+        known = self._by_value.pop(payload, None)
+        if known is not None and known.function is function and _are_same(known.checks, checks):
+            self._by_value[payload] = known  # encoded anew, and nothing had changed
+            return known
+        entry = self._publish(function, kind, payload, checks, unstable, options)
+        if entry.row != _native.IN_BAND:
+            if known is not None:
+                self._by_value[payload + b"#" + str(known.row).encode()] = known  # until its tasks are done
+            self._by_value[payload] = entry
+            self._remember(function, entry)
+            self._forget_old()
+        return entry
+
+    def _options(self, task: object) -> tuple[int, int, int]:
+        """Queue, priority, retries of a @task; -1 where it leaves them to the queue."""
+        if not isinstance(task, Task):
+            return -1, -1, -1
+        if task.queue is not None and task.queue not in self._queues:
+            raise ConfigError(f"task {task.name!r} asks for queue {task.queue!r}; this one has {', '.join(self._queues)}")
+        return (
+            -1 if task.queue is None else self._queues.index(task.queue),
+            -1 if task.priority is None else int(task.priority),
+            -1 if task.max_retries is None else task.max_retries,
+        )
+
+    def _publish(
+        self,
+        function: Callable[..., object] | str,
+        kind: int,
+        payload: bytes,
+        checks: tuple[object, ...],
+        unstable: bool,
+        options: tuple[int, int, int],
+    ) -> FunctionEntry:
+        assert self._client is not None
+        place = self._client.publish(kind, payload)
+        if place is None:  # the table or the arena is full: it travels with each call instead
+            self._forget_old(keep=0)
+            place = self._client.publish(kind, payload) or (_native.IN_BAND, 0)
+        entry = _native.FunctionEntry(function, *place, checks, MISSING, unstable or place[0] == _native.IN_BAND)
+        entry.queue, entry.priority, entry.max_retries = options
+        return entry
+
+    def _remember(self, function: object, entry: FunctionEntry) -> None:
+        assert self._client is not None
+        if entry.row == _native.IN_BAND:
+            return
+        try:
+            self._client.functions[function] = entry
+        except TypeError:  # an unhashable callable is encoded at each use
+            pass
+
+    def _forget_old(self, keep: int = KEPT) -> None:
+        """Take functions out of the table that nobody has used for longest and no task needs."""
+        assert self._client is not None
+        for payload in list(self._by_value)[: max(0, len(self._by_value) - keep)]:
+            entry = self._by_value[payload]
+            if entry.pending:
+                continue
+            del self._by_value[payload]
+            if self._client.functions.get(entry.function) is entry:
+                del self._client.functions[entry.function]
+            self._client.unpublish(entry.row)
+
+
+def _are_same(known: tuple[object, ...], found: tuple[object, ...]) -> bool:
+    return len(known) == len(found) and all(map(is_, known, found))

@@ -1,0 +1,696 @@
+# SPDX-License-Identifier: MIT
+"""`LocalQueue`: run Python functions in parallel on this machine.
+
+The client's half: it makes the shared memory, starts the supervisor, and submits. The work itself is done by the floors
+below; here is what a user sees.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+
+from localq import _native
+from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED
+from localq.client.completions import Watcher
+from localq.client.future import TaskFuture
+from localq.client.mapping import ChunkSizes, MapResults, items_of
+from localq.client.publishing import Publisher
+from localq.codec import Codec
+from localq.config import QueueConfig
+from localq.errors import (
+    ConfigError,
+    InitializerFailed,
+
+    QueueClosed,
+    QueueFull,
+    SerializationError,
+    SupervisorLost,
+    TaskCancelled,
+    WorkerCrashed,
+)
+from localq.machine import usable_cpus
+from localq.model import Generic, Priority, TaskResult, TaskStatus
+from localq.pool.process import SupervisorProcess, start_supervisor
+from localq.tasks import MAX_RETRIES, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, ParamSpec, Self, TypeVar
+
+    from localq._native import Reading
+    from localq.monitor.progress import ProgressCallback
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+else:
+    P = R = None
+
+__all__ = ["LocalQueue", "QueueView"]
+
+STOP_SECONDS = 2.0  # idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
+
+
+class QueueView(Generic[P]):
+    """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the function."""
+
+    def __init__(self, queue: LocalQueue, options: _native.Options) -> None:
+        self._queue = queue
+        self._submitter = _native.Submitter(queue._client, options)
+        # Bound once: a Python frame less for each call.
+        self.delay = self._submitter.delay  # type: ignore[method-assign]
+
+    def delay(self, fn: Callable[..., R] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[R]:
+        """Submit `fn(*args, **kwargs)`; see `LocalQueue.delay`."""
+        return self._submitter.delay(fn, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        fn: Callable[..., R] | str,
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+        progress: bool | ProgressCallback = False,
+        return_exceptions: bool = False,
+    ) -> Iterator[R]:
+        """`fn` over the items of the iterables; see `LocalQueue.map`."""
+        if not iterables:
+            raise ConfigError("map() needs at least one iterable")
+        return self._map(fn, iterables, len(iterables) > 1, chunksize, ordered, timeout, progress, return_exceptions)
+
+    def starmap(
+        self,
+        fn: Callable[..., R] | str,
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        chunksize: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+        progress: bool | ProgressCallback = False,
+        return_exceptions: bool = False,
+    ) -> Iterator[R]:
+        """`fn(*item)` for each item; see `LocalQueue.starmap`."""
+        return self._map(fn, (iterable,), True, chunksize, ordered, timeout, progress, return_exceptions)
+
+    def _map(
+        self,
+        fn: Callable[..., R] | str,
+        iterables: tuple[Iterable[Any], ...],
+        star: bool,
+        chunksize: int | None,
+        ordered: bool,
+        timeout: float | None,
+        progress: bool | ProgressCallback,
+        return_exceptions: bool,
+    ) -> Iterator[R]:
+        _check_whole("chunksize", chunksize, 1)
+        _check_seconds("timeout", timeout)
+        self._queue._check_open()
+        items, total = items_of(iterables)
+        shown = None
+        if progress is not False:
+            from localq.monitor.progress import MapProgress
+
+            shown = MapProgress(total, _name_of(fn), progress)
+        workers = self._queue.config.workers
+        return MapResults(
+            self._queue._client,
+            self._submitter,
+            self._queue._resolve(fn),
+            items,
+            star=star,
+            sizes=ChunkSizes(total, workers, chunksize),
+            workers=workers,
+            ordered=ordered,
+            timeout=timeout,
+            return_exceptions=return_exceptions,
+            progress=shown,
+        )
+
+
+class LocalQueue:
+    """Runs Python functions in parallel in worker processes on this machine. No broker, nothing to configure.
+
+        with LocalQueue() as q:
+            future = q.delay(resize, "a.jpg", width=640)
+            for thumb in q.map(resize, paths):
+                ...
+
+    Any function can be submitted: importable ones travel by name, those of `__main__`, lambdas, closures and notebook cells
+    by value, so no `if __name__ == "__main__"` is needed. Coroutine functions run too.
+
+    Args:
+        workers: worker processes. None: the processors that this process may really use (affinity and cgroup quota).
+        name: shown by `ps`; letters, digits, `_`, `.` and `-`. None: the script's name and the pid.
+        queues: names of the queues, 1 to 16. `options(queue=...)` chooses one; the first is the default. Workers serve all.
+        capacity: tasks that may be on their way at once. Beyond that, `delay` waits.
+        memory: bytes (or "512MB", "2GiB") for arguments and results that do not fit into a slot. Sparse: what is not used costs
+            nothing. None: half of the memory that this process may use.
+        result_cache_size: results that stay readable by task id after they were consumed; the least recently used go first.
+        result_ttl: seconds that such a result is kept at most. None: until it is pushed out.
+        start_method: "clean" executes a fresh Python for the supervisor; "fork" forks it from this process, so that workers
+            inherit its globals.
+        preload: modules that the supervisor imports before it forks workers.
+        initializer, initargs: called in each worker before its first task.
+        max_tasks_per_child: replace a worker after so many tasks (chunks of a map count as one).
+        max_memory_per_child: replace a worker whose own memory has grown beyond that (bytes, or a text as for `memory`).
+        max_retries: run a task again so many times, at most 15, after it raised or killed its worker.
+        serialization: "msgpack" (what MessagePack carries exactly, pickle for the rest), "pickle" or "json".
+        threads_per_worker: limit for BLAS and OpenMP threads, set before anything is imported; variables that are set already
+            stay. None: leave the environment alone.
+
+    Raises:
+        ConfigError: an argument is not allowed. Nothing was started.
+        SerializationError: the initializer can't travel.
+        OSError: the system refuses memory or a process.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        name: str | None = None,
+        queues: Iterable[str] = ("default",),
+        capacity: int = 65536,
+        memory: int | str | None = None,
+        result_cache_size: int = 10_000,
+        result_ttl: float | None = 3600.0,
+        start_method: str = "clean",
+        preload: Iterable[str] = (),
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | str | None = None,
+        max_retries: int = 0,
+        serialization: str = "msgpack",
+        threads_per_worker: int | None = 1,
+    ) -> None:
+        self.config = config = QueueConfig.check(
+            workers=workers,
+            name=name,
+            queues=queues,
+            capacity=capacity,
+            memory=memory,
+            result_cache_size=result_cache_size,
+            result_ttl=result_ttl,
+            start_method=start_method,
+            preload=preload,
+            initializer=initializer,
+            initargs=initargs,
+            max_tasks_per_child=max_tasks_per_child,
+            max_memory_per_child=max_memory_per_child,
+            max_retries=max_retries,
+            serialization=serialization,
+            threads_per_worker=threads_per_worker,
+        )
+        self._space = space = _native.Space.create(
+            capacity=config.capacity,
+            result_cache_size=config.result_cache_size,
+            queues=len(config.queues),
+            cpus=usable_cpus(),
+            memory=config.memory,
+            ttl_ms=0 if config.result_ttl is None else max(1, int(config.result_ttl * 1000)),
+            identity=int.from_bytes(os.urandom(8), "little"),
+        )
+        publisher = Publisher(config.queues)
+        lifeline = _Lifeline(space)
+        self._client = client = _native.Client(
+            space,
+            space.join(_native.ROLE_CLIENT, os.getpid()),
+            os.getpid(),
+            codec=Codec(config.serialization),
+            future_type=TaskFuture,
+            resolve=publisher.resolve,
+            on_tick=lifeline.check,
+            on_watched=lifeline.watch,
+            errors=_Errors,
+        )
+        publisher.serve(client)
+        self._resolve = publisher.resolve
+        space.set_workers(config.workers)
+        self._supervisor = start_supervisor(space, config)
+        lifeline.hold(client, self._supervisor)
+        self._view: QueueView[Any] = QueueView(self, self._make_options())
+        self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
+        self._finalizer = weakref.finalize(self, _abandon, space, client, self._supervisor)
+        self._finalizer.atexit = False
+        self._at_exit = _CloseAtExit(self)
+
+    # submitting
+
+    def delay(self, fn: Callable[P, R] | str, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
+        """Submit `fn(*args, **kwargs)` and return its future at once.
+
+        Args:
+            fn: any callable, or the name of a registered task (see `task`).
+
+        Waits only while the queue is full; `options(timeout=...)` bounds that. An argument that can't be sent fails the
+        task, not this call: its future has a SerializationError that names the part to blame.
+
+        Raises:
+            QueueClosed: the queue was closed, or this process was forked from the one that opened it.
+            QueueFull: no room within the timeout of `options`.
+            ConfigError: `fn` is not callable.
+            MemoryError: the arguments are larger than `memory`.
+        """
+        return self._view.delay(fn, *args, **kwargs)
+
+    def options(
+        self,
+        *,
+        priority: Priority | int | str | None = None,
+        queue: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        metadata: object = None,
+    ) -> QueueView[Any]:
+        """The same calls with other options: `q.options(priority="high").delay(fn, x)`.
+
+        Args:
+            priority: CRITICAL, HIGH, NORMAL or LOW, also as a number from 0 or in lower case. Strict, except that every
+                64th time a worker looks at a lower one first, so that nothing starves.
+            queue: one of the queue's names.
+            timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it takes.
+            max_retries: instead of the queue's.
+            metadata: anything that can be sent; the task reads it as `current_task().metadata`.
+
+        Raises:
+            ConfigError: an option is not allowed.
+        """
+        if queue is not None and queue not in self.config.queues:
+            raise ConfigError(f"queue must be one of {', '.join(map(repr, self.config.queues))}; got {queue!r}")
+        _check_seconds("timeout", timeout, least=0.0)
+        _check_whole("max_retries", max_retries, 0, MAX_RETRIES)
+        return QueueView(self, self._make_options(priority, queue, timeout, max_retries, metadata))
+
+    def _make_options(
+        self,
+        priority: Priority | int | str | None = None,
+        queue: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        metadata: object = None,
+    ) -> _native.Options:
+        return _native.Options(
+            queue=-1 if queue is None else self.config.queues.index(queue),
+            priority=-1 if priority is None else int(Priority.parse(priority)),
+            max_retries=-1 if max_retries is None else max_retries,
+            timeout=-1.0 if timeout is None else float(timeout),
+            metadata=metadata,
+            default_priority=int(Priority.NORMAL),
+            default_retries=self.config.max_retries,
+        )
+
+    def submit_task(
+        self,
+        fn: Callable[..., R] | str,
+        args: Iterable[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        priority: Priority | int | str | None = None,
+        timeout: float | None = None,
+    ) -> TaskResult[R]:
+        """Submit, wait, and return what came of it as data. Never raises the task's own error.
+
+        Args:
+            timeout: seconds to wait for the result; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not done by then; the task goes on.
+            QueueClosed, ConfigError, MemoryError: as `delay`.
+        """
+        _check_seconds("timeout", timeout, least=0.0)
+        submitter = self._view if priority is None else self.options(priority=priority)
+        future: TaskFuture[R] = submitter._submitter.apply(fn, tuple(args), dict(kwargs or {}))  # type: ignore[assignment]
+        try:
+            error = future.exception(timeout)
+        except TaskCancelled as cancelled:
+            error = cancelled
+        return _result_of(future, error)
+
+    def map(
+        self,
+        fn: Callable[..., R] | str,
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+        progress: bool | ProgressCallback = False,
+        return_exceptions: bool = False,
+    ) -> Iterator[R]:
+        """`fn` over the items of the iterables in step, like the built-in `map`, in the workers.
+
+        Lazy: the iterables are read only a little ahead of what was consumed, so they may be endless. Items travel in chunks
+        whose size follows the measured run time; still each item has its own outcome. If a worker dies in a chunk, the item
+        that it was running fails and the others of that chunk run again (with chunksize=1 none does).
+
+        Args:
+            chunksize: items sent together; None: automatic.
+            ordered: results in the order of the items; False: as they come.
+            timeout: seconds for the whole map, from this call on.
+            progress: True for a bar on stderr when that is a terminal, or a callable(done, failed, total).
+            return_exceptions: True to get a failed item's exception as its result instead of raising it.
+
+        Returns:
+            An iterator. An item's exception is raised in its place; the iterator can be asked on after that.
+
+        Raises:
+            TimeoutError: from the iterator, when time ran out.
+            QueueClosed, ConfigError: as `delay`.
+        """
+        return self._view.map(
+            fn,
+            *iterables,
+            chunksize=chunksize,
+            ordered=ordered,
+            timeout=timeout,
+            progress=progress,
+            return_exceptions=return_exceptions,
+        )
+
+    def starmap(
+        self,
+        fn: Callable[..., R] | str,
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        chunksize: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+        progress: bool | ProgressCallback = False,
+        return_exceptions: bool = False,
+    ) -> Iterator[R]:
+        """`fn(*item)` for each item; everything else as `map`."""
+        return self._view.starmap(
+            fn,
+            iterable,
+            chunksize=chunksize,
+            ordered=ordered,
+            timeout=timeout,
+            progress=progress,
+            return_exceptions=return_exceptions,
+        )
+
+    # by id
+
+    def get_task_result(self, task_id: str) -> TaskResult[Any] | None:
+        """What is known of a task: pending, running, or what came of it. Does not wait and does not consume.
+
+        None when the id is not one of this queue's, or its result is no longer kept.
+        """
+        found = self._read(task_id)
+        if found is None:
+            return None
+        reading, place = found
+        if reading.state in (_native.SUCCEEDED, _native.FAILED):
+            self._client.touch(*place)
+        return _result_from(reading, task_id, self._client.codec)
+
+    def get_status(self, task_id: str) -> TaskStatus | None:
+        """How far the task is; None as for `get_task_result`."""
+        found = self._read(task_id)
+        return None if found is None else _STATUSES[found[0].state]
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task that has not started. Returns whether it is cancelled; a running one goes on."""
+        place = self._place(task_id)
+        future = None if place is None else self._client.future_of(*place)
+        return future is not None and future.cancel()
+
+    def _place(self, task_id: str) -> tuple[int, int] | None:
+        if not isinstance(task_id, str):
+            raise ConfigError(f"task_id must be a text, as TaskFuture.task_id is; got {type(task_id).__name__}")
+        return self._client.parse_id(task_id)
+
+    def _read(self, task_id: str) -> tuple[Reading, tuple[int, int]] | None:
+        place = self._place(task_id)
+        if place is None:
+            return None
+        self._client.reap()
+        reading = self._space.read(*place)
+        return None if reading is None else (reading, place)
+
+    # the end
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called, or the queue broke."""
+        return self._client.closed is not None
+
+    def _check_open(self) -> None:
+        if self._client.closed is not None:
+            raise QueueClosed(self._client.closed)
+        if not self._client.is_ours:
+            raise QueueClosed("this process was forked from the one that opened the queue; open one of its own here")
+
+    def close(self, wait: bool = True, cancel_pending: bool = False, timeout: float | None = None) -> None:
+        """Take no more calls, and end the workers when the rest is done. May be called again.
+
+        Args:
+            wait: until every task is done and the workers have ended. False: return at once; tasks go on in the background
+                and their futures still finish.
+            cancel_pending: cancel what has not started.
+            timeout: seconds to wait at most; then what still runs is killed, and its futures are cancelled.
+
+        Raises:
+            ConfigError: a timeout below zero.
+        """
+        _check_seconds("timeout", timeout, least=0.0)
+        client = self._client
+        if not client.is_ours:
+            return  # a fork: the queue is the parent's
+        if client.closed is None:
+            client.closed = "it was closed"
+        if cancel_pending:
+            for future in client.pending_futures():
+                future.cancel()
+        if not wait:
+            self._space.set_phase(PHASE_DRAINING)
+            self._supervisor.call()
+            return
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            while client.pending and self._space.phase != PHASE_BROKEN:
+                left = 1.0 if until is None else until - time.monotonic()
+                if left <= 0:
+                    break
+                client.wait_any(min(left, 1.0))
+        except BaseException:  # Ctrl-C while closing: close all the same, without waiting
+            self._stop(0.0)
+            raise
+        self._stop(STOP_SECONDS if not client.pending else 0.0)
+
+    def _stop(self, patience: float) -> None:
+        """End the workers and the supervisor: by their own, or killed after `patience` seconds."""
+        self._at_exit.cancel()
+        self._finalizer.detach()
+        _stop(self._space, self._client, self._supervisor, patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for everything; after an error, for what runs already; after Ctrl-C, for nothing."""
+        if kind is None or issubclass(kind, Exception):
+            self.close(cancel_pending=kind is not None)
+        else:
+            self.close(cancel_pending=True, timeout=0.0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        from asyncio import get_running_loop
+
+        await get_running_loop().run_in_executor(None, self.__exit__, kind, error, traceback)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self._client.pending} pending"
+        return f"<LocalQueue {self.name} {self.config.workers} workers, {state}>"
+
+
+class _Lifeline:
+    """What the native client asks of Python while it waits: does the supervisor live, and is somebody watching?"""
+
+    def __init__(self, space: _native.Space) -> None:
+        self._space = space
+        self._client: _native.Client | None = None
+        self._supervisor: SupervisorProcess | None = None
+        self._watcher = Watcher()
+
+    def hold(self, client: _native.Client, supervisor: SupervisorProcess) -> None:
+        self._client = client
+        self._supervisor = supervisor
+
+    def watch(self) -> None:
+        assert self._client is not None
+        self._watcher.wake(self._client)
+
+    def check(self) -> None:
+        """Fail what nobody will run any more."""
+        client, supervisor = self._client, self._supervisor
+        if client is None or supervisor is None or not client.is_ours:
+            return
+        if self._space.phase == PHASE_BROKEN:
+            story = (supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
+            client.closed = client.closed or "its workers could not be started"
+            client.fail_all(lambda task_id, attempts: InitializerFailed(story))
+        elif client.pending and not supervisor.is_alive():
+            client.reap()
+            client.closed = client.closed or f"its supervisor (pid {supervisor.pid}) has ended"
+            client.fail_all(lambda task_id, attempts: SupervisorLost(supervisor.pid, supervisor.exit_status))
+
+
+class _Errors:
+    """The errors that the native client raises, made here."""
+
+    @staticmethod
+    def cancelled(task_id: str | None, attempts: int) -> Exception:
+        return TaskCancelled(task_id=task_id, attempts=attempts)
+
+    @staticmethod
+    def crashed(task_id: str | None, attempts: int, pid: int, wait_status: int) -> Exception:
+        code = os.waitstatus_to_exitcode(wait_status)
+        exit_signal, exit_status = (-code, None) if code < 0 else (None, code)
+        return WorkerCrashed(pid, exit_signal, exit_status, task_id=task_id, attempts=attempts)
+
+    @staticmethod
+    def undecodable(error: Exception, task_id: str | None, attempts: int) -> Exception:
+        reason = f"it can't be rebuilt here: {type(error).__name__}: {error}"
+        made = SerializationError("result", "", "bytes", reason, task_id=task_id, attempts=attempts)
+        made.__cause__ = error
+        return made
+
+    @staticmethod
+    def closed(reason: str) -> Exception:
+        return QueueClosed(reason)
+
+    @staticmethod
+    def full(capacity: int, timeout: float) -> Exception:
+        return QueueFull(capacity, timeout)
+
+
+class _CloseAtExit:
+    """Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does. Registered with
+    the queue, gone with it."""
+
+    def __init__(self, queue: LocalQueue) -> None:
+        self._queue = weakref.ref(queue)
+        atexit.register(self)
+
+    def __call__(self) -> None:
+        queue = self._queue()
+        if queue is not None:
+            queue.close()
+
+    def cancel(self) -> None:
+        atexit.unregister(self)
+
+
+def _abandon(space: _native.Space, client: _native.Client, supervisor: SupervisorProcess) -> None:
+    """The queue was collected without being closed: nobody can use it any more."""
+    if client.is_ours:
+        _stop(space, client, supervisor, 0.0)
+
+
+def _stop(space: _native.Space, client: _native.Client, supervisor: SupervisorProcess, patience: float) -> None:
+    space.set_phase(PHASE_STOPPED)
+    supervisor.call()
+    if not (patience and supervisor.wait(patience)):
+        supervisor.channel.close()  # it kills its workers and ends
+        if not supervisor.wait(STOP_SECONDS):
+            supervisor.kill()
+            supervisor.wait(None)
+    client.reap()
+    client.fail_all(lambda task_id, attempts: TaskCancelled(task_id=task_id, attempts=attempts))
+    supervisor.close()
+    space.close_fds()
+
+
+_STATUSES = {
+    _native.PENDING: TaskStatus.PENDING,
+    _native.RUNNING: TaskStatus.STARTED,
+    _native.SUCCEEDED: TaskStatus.SUCCESS,
+    _native.FAILED: TaskStatus.FAILURE,
+    _native.CANCELLED: TaskStatus.CANCELLED,
+}
+
+
+def _result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[R]:
+    return TaskResult(
+        task_id=future.task_id or "",
+        status=future.status,
+        value=future.result() if error is None else None,
+        error=error,
+        attempts=future.attempts,
+        worker_pid=future.worker_pid or None,
+        submitted_at=_wall(future.submit_ns),
+        started_at=_wall(future.start_ns),
+        finished_at=_wall(future.done_ns),
+    )
+
+
+def _result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]:
+    value, error = None, None
+    if reading.state == _native.SUCCEEDED:
+        try:
+            value = _native.decode_value(reading.payload) if reading.format == 0 else codec.decode_value(reading.format, reading.payload)
+        except Exception as raised:  # the user's own unpickling code may raise anything
+            error = _Errors.undecodable(raised, task_id, reading.attempts)
+    elif reading.crashed:
+        error = _Errors.crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status)
+    elif reading.state == _native.FAILED:
+        error = codec.decode_error(reading.payload, task_id, reading.attempts)  # type: ignore[assignment]
+    elif reading.state == _native.CANCELLED:
+        error = TaskCancelled(task_id=task_id, attempts=reading.attempts)
+    return TaskResult(
+        task_id=task_id,
+        status=_STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
+        value=value,
+        error=error,
+        attempts=reading.attempts,
+        worker_pid=reading.worker_pid or None if reading.attempts else None,
+        submitted_at=_wall(reading.submit_ns),
+        started_at=_wall(reading.start_ns) if reading.attempts else None,
+        finished_at=_wall(reading.done_ns) if reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed else None,
+    )
+
+
+def _wall(monotonic_ns: int) -> float | None:
+    """Seconds since the epoch, from a time of the monotonic clock."""
+    return None if not monotonic_ns else time.time() - (_native.now_ns() - monotonic_ns) / 1e9
+
+
+def _name_of(fn: object) -> str:
+    return fn if isinstance(fn, str) else fn.name if isinstance(fn, Task) else getattr(fn, "__qualname__", type(fn).__name__)
+
+
+def _check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)):
+        return
+    allowed = f"from {least} to {most}" if most is not None else f"of {least} or more"
+    raise ConfigError(f"{name} must be None or a whole number {allowed}; got {value!r}")
+
+
+def _check_seconds(name: str, value: object, least: float | None = None) -> None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= (least or 0.0)):
+        return
+    raise ConfigError(f"{name} must be None or a number of seconds of 0 or more; got {value!r}")
+
+

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: MIT
+"""The arguments of a queue, checked once, before anything starts.
+
+Used by the client, which sends the result to the supervisor. Knows what each argument may be; does not know
+what is done with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from localq.errors import ConfigError
+from localq.machine import usable_cpus, usable_memory
+from localq.model import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+__all__ = ["QueueConfig"]
+
+MAX_QUEUES = 16
+MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
+MAX_WORKERS = 1024
+MAX_RETRIES = 15  # the attempt has 4 bits in the slot
+MIN_MEMORY = 1 << 20
+MAX_MEMORY = 1 << 46  # half of what a process can map
+DEFAULT_CAPACITY = 65536
+DEFAULT_RESULT_CACHE_SIZE = 10_000
+DEFAULT_RESULT_TTL = 3600.0
+
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+_NAME_LENGTH = 64
+_UNITS = {
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+    "TIB": 1 << 40,
+}
+
+
+class QueueConfig(Record):
+    """Every argument of `LocalQueue`, valid and with its default worked out; made by `check`.
+
+    `memory` and `max_memory_per_child` are bytes, `result_ttl` seconds. `cwd` and `sys_path` are the client's;
+    it fills them in with `replace` when it starts the supervisor.
+    """
+
+    __slots__ = (  # noqa: RUF023 - the order of the constructor
+        "workers",
+        "name",
+        "queues",
+        "capacity",
+        "memory",
+        "result_cache_size",
+        "result_ttl",
+        "start_method",
+        "preload",
+        "initializer",
+        "initargs",
+        "max_tasks_per_child",
+        "max_memory_per_child",
+        "max_retries",
+        "serialization",
+        "threads_per_worker",
+        "cwd",
+        "sys_path",
+    )
+
+    workers: int
+    name: str
+    queues: tuple[str, ...]
+    capacity: int
+    memory: int
+    result_cache_size: int
+    result_ttl: float | None
+    start_method: str
+    preload: tuple[str, ...]
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    max_retries: int
+    serialization: str
+    threads_per_worker: int | None
+    cwd: str | None
+    sys_path: tuple[str, ...] | None
+
+    @classmethod
+    def check(cls, **arguments: object) -> QueueConfig:
+        """The configuration that the arguments of `LocalQueue` ask for; those not given have their defaults.
+
+        Raises:
+            ConfigError: an argument is unknown or not allowed. The sentence says which, what was given and
+                what is allowed.
+        """
+        for name in arguments:
+            if name not in _ARGUMENTS:
+                raise ConfigError(f"LocalQueue has no argument {name!r}{_did_you_mean(name, _ARGUMENTS)}")
+        config = cls.__new__(cls)
+        for name, (default, check) in _ARGUMENTS.items():
+            config._set(**{name: check(name, arguments.get(name, default))})
+        config._set(cwd=None, sys_path=None)
+        if config.capacity + config.result_cache_size > MAX_SLOTS:
+            raise ConfigError(
+                f"capacity and result_cache_size together must be at most {MAX_SLOTS:_},"
+                f" not {config.capacity:_} + {config.result_cache_size:_}"
+            )
+        return config
+
+
+# Each check takes the argument's name and value, and returns what the field holds.
+
+
+def _whole_number(low: int, high: int, optional: bool = False) -> Callable[[str, object], int | None]:
+    allowed = f"a whole number from {low:_} to {high:_}{' or None' if optional else ''}"
+
+    def check(name: str, value: object) -> int | None:
+        if optional and value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return int(value)
+        raise _refusal(name, value, allowed)
+
+    return check
+
+
+def _choice(*choices: str) -> Callable[[str, object], str]:
+    def check(name: str, value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        allowed = " or ".join(map(repr, choices))
+        raise _refusal(name, value, allowed + (_did_you_mean(value, choices) if isinstance(value, str) else ""))
+
+    return check
+
+
+def _workers(name: str, value: object) -> int | None:
+    if value is None:
+        return min(usable_cpus(), MAX_WORKERS)
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        raise _refusal(name, value, "1 or more, or None for one a usable CPU")
+    return _whole_number(1, MAX_WORKERS, optional=True)(name, value)
+
+
+def _queue_name(name: str, value: object) -> str:
+    if value is None:
+        return f"{_script_name()[: _NAME_LENGTH - 12]}-{os.getpid()}"
+    if isinstance(value, str) and _is_name(value):
+        return value
+    raise _refusal(name, value, f"1 to {_NAME_LENGTH} of the characters A-Z a-z 0-9 _ . - or None")
+
+
+def _queues(name: str, value: object) -> tuple[str, ...]:
+    allowed = f"1 to {MAX_QUEUES} different names of the characters A-Z a-z 0-9 _ . -"
+    names = _sequence(name, value, allowed)
+    if not 1 <= len(names) <= MAX_QUEUES or len(set(map(repr, names))) < len(names):
+        raise _refusal(name, value, allowed)
+    if not all(isinstance(each, str) and _is_name(each) for each in names):
+        raise _refusal(name, value, allowed)
+    return tuple(map(str, names))
+
+
+def _memory(name: str, value: object) -> int:
+    return usable_memory() // 2 if value is None else _byte_count(name, value)
+
+
+def _memory_limit(name: str, value: object) -> int | None:
+    return None if value is None else _byte_count(name, value)
+
+
+def _byte_count(name: str, value: object) -> int:
+    if isinstance(value, str):
+        count = _parse_bytes(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        count = int(value)
+    else:
+        count = None
+    if count is None or not MIN_MEMORY <= count <= MAX_MEMORY:
+        raise _refusal(name, value, 'a number of bytes or a text like "512MB" or "2GiB", from 1 MiB to 64 TiB, or None')
+    return count
+
+
+def _parse_bytes(text: str) -> int | None:
+    """ "1.5 GiB" as bytes, rounded down; None where it is not a number and a unit."""
+    number = text.strip().rstrip("BKMGTIbkmgti")
+    unit = text.strip()[len(number) :].upper() or "B"
+    plain = number.strip().replace(".", "", 1)
+    if unit not in _UNITS or not (plain.isascii() and plain.isdigit()):
+        return None
+    return int(float(number) * _UNITS[unit])
+
+
+def _seconds(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise _refusal(name, value, "a number of seconds above 0, or None to keep results until they are pushed out")
+
+
+def _modules(name: str, value: object) -> tuple[str, ...]:
+    allowed = 'a sequence of module names such as ("numpy", "package.module")'
+    names = _sequence(name, value, allowed)
+    if not all(isinstance(each, str) and all(part.isidentifier() for part in each.split(".")) for each in names):
+        raise _refusal(name, value, allowed)
+    return tuple(map(str, names))
+
+
+def _callable(name: str, value: object) -> Callable[..., object] | None:
+    if value is None or callable(value):
+        return value
+    raise _refusal(name, value, "a callable or None")
+
+
+def _arguments_of(name: str, value: object) -> tuple[object, ...]:
+    if isinstance(value, tuple | list):
+        return tuple(value)
+    raise _refusal(name, value, "a tuple")
+
+
+def _sequence(name: str, value: object, allowed: str) -> tuple[object, ...]:
+    if isinstance(value, str):
+        raise _refusal(name, value, f"{allowed}: write ({value!r},)")
+    if isinstance(value, tuple | list):
+        return tuple(value)
+    raise _refusal(name, value, allowed)
+
+
+_ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
+    "workers": (None, _workers),
+    "name": (None, _queue_name),
+    "queues": (("default",), _queues),
+    "capacity": (DEFAULT_CAPACITY, _whole_number(1, MAX_SLOTS)),
+    "memory": (None, _memory),
+    "result_cache_size": (DEFAULT_RESULT_CACHE_SIZE, _whole_number(0, MAX_SLOTS)),
+    "result_ttl": (DEFAULT_RESULT_TTL, _seconds),
+    "start_method": ("clean", _choice("clean", "fork")),
+    "preload": ((), _modules),
+    "initializer": (None, _callable),
+    "initargs": ((), _arguments_of),
+    "max_tasks_per_child": (None, _whole_number(1, 1 << 31, optional=True)),
+    "max_memory_per_child": (None, _memory_limit),
+    "max_retries": (0, _whole_number(0, MAX_RETRIES)),
+    "serialization": ("msgpack", _choice("msgpack", "pickle", "json")),
+    "threads_per_worker": (1, _whole_number(1, 4096, optional=True)),
+}
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _NAME_LENGTH and _NAME_CHARACTERS.issuperset(text)
+
+
+def _script_name() -> str:
+    """The running script's name as far as a queue's name may have it; "python" for a prompt or `python -c`."""
+    path = sys.argv[0] if sys.argv else ""
+    if os.path.basename(path) == "__main__.py":  # python -m package
+        path = os.path.dirname(path)
+    stem = os.path.basename(path).removesuffix(".py")
+    name = "".join(character if character in _NAME_CHARACTERS else "_" for character in stem)
+    return "python" if name in ("", "-c", "-") else name
+
+
+def _refusal(name: str, value: object, allowed: str) -> ConfigError:
+    return ConfigError(f"{name} must be {allowed}; got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """The value for a sentence: short, on one line, and whatever its `repr` does."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - the value's own code; the type must do
+        text = f"a {type(value).__qualname__}"
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

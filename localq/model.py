@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""The values that cross floors: how urgent a task is, how far it is, and what came of it.
+
+Used everywhere. Knows nothing of queues, memory or processes. Written by hand instead of with `dataclasses`
+or `msgspec`, whose import costs more than starting the interpreter.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from types import GenericAlias
+
+from localq.errors import ConfigError, LocalqError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Generic, Self, TypeVar
+
+    ValueT = TypeVar("ValueT", covariant=True)
+    RecordT = TypeVar("RecordT", bound="Record")
+else:
+    ValueT = None
+
+    class Generic:
+        """Stands in for `typing.Generic`, whose module is costly to import."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+__all__ = ["Priority", "Record", "TaskResult", "TaskStatus"]
+
+
+class Priority(IntEnum):
+    """How urgent a task is; a smaller number is taken first. Every call that takes one also takes its name."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+    @classmethod
+    def parse(cls, value: object) -> Priority:
+        """The priority that `value`, whatever a caller gave, names: a member, its number, or its lower-case name.
+
+        Raises:
+            ConfigError: `value` is none of these; the sentence lists them.
+        """
+        if type(value) is Priority:
+            return value
+        # A bool is an int, but True is no priority; a float or a list must not get as far as the dict.
+        known = _PRIORITIES.get(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+        if known is None:
+            raise ConfigError(f"priority must be critical, high, normal or low (or 0 to 3), not {value!r}")
+        return known
+
+
+_PRIORITIES: dict[int | str, Priority] = {
+    word: priority for priority in Priority for word in (priority.value, priority.name.lower())
+}
+
+
+class TaskStatus(StrEnum):
+    """How far a task is. `str()` of a member is its lower-case value."""
+
+    PENDING = "pending"
+    STARTED = "started"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+
+
+class Record:
+    """A frozen value with named fields: compares, prints and pickles by them.
+
+    A subclass lists its fields in `__slots__` and sets them once, in `__init__`, through `_set`.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    def _set(self, **fields: object) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def replace(self, **changes: object) -> Self:
+        """A copy with `changes`; the names must be fields."""
+        return _restore(type(self), {**dict(self._fields()), **changes})
+
+    def _fields(self) -> Iterator[tuple[str, object]]:
+        return ((name, getattr(self, name)) for name in self.__slots__)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name!r} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record) or type(self) is not type(other):
+            return NotImplemented
+        return all(_same(mine, getattr(other, name)) for name, mine in self._fields())
+
+    __hash__ = None  # type: ignore[assignment]  # a field may hold anything, a list among others
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._fields())})"
+
+    def __reduce__(self) -> tuple[Callable[..., Record], tuple[object, ...]]:
+        return _restore, (type(self), dict(self._fields()))
+
+
+def _restore(kind: type[RecordT], fields: dict[str, object]) -> RecordT:
+    record = kind.__new__(kind)
+    record._set(**fields)
+    return record
+
+
+def _same(mine: object, other: object) -> bool:
+    """Equality of fields. Exceptions have none of their own: the same type with the same `args` is the same."""
+    if isinstance(mine, BaseException) and isinstance(other, BaseException):
+        return mine is other or (type(mine) is type(other) and mine.args == other.args)
+    return mine is other or bool(mine == other)
+
+
+class TaskResult(Record, Generic[ValueT]):
+    """What came of one task, as data: nothing is raised until `unwrap` is called.
+
+    `value` counts for SUCCESS only, `error` for FAILURE and CANCELLED. `attempts` says how often the body was
+    started, `worker_pid` where it ran last. The three times are seconds since the epoch, None where the task
+    did not get that far.
+    """
+
+    __slots__ = (  # noqa: RUF023 - the order of the constructor
+        "task_id",
+        "status",
+        "value",
+        "error",
+        "attempts",
+        "worker_pid",
+        "submitted_at",
+        "started_at",
+        "finished_at",
+    )
+
+    task_id: str
+    status: TaskStatus
+    value: ValueT | None
+    error: BaseException | None
+    attempts: int
+    worker_pid: int | None
+    submitted_at: float | None
+    started_at: float | None
+    finished_at: float | None
+
+    def __init__(
+        self,
+        task_id: str,
+        status: TaskStatus,
+        value: ValueT | None = None,
+        error: BaseException | None = None,
+        attempts: int = 0,
+        worker_pid: int | None = None,
+        submitted_at: float | None = None,
+        started_at: float | None = None,
+        finished_at: float | None = None,
+    ) -> None:
+        self._set(
+            task_id=task_id,
+            status=status,
+            value=value,
+            error=error,
+            attempts=attempts,
+            worker_pid=worker_pid,
+            submitted_at=submitted_at,
+            started_at=started_at,
+            finished_at=finished_at,
+        )
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """From submission to the start of the last attempt; None when it never started."""
+        return _elapsed(self.submitted_at, self.started_at)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """From the start of the last attempt to its end; None when it never ended."""
+        return _elapsed(self.started_at, self.finished_at)
+
+    def unwrap(self) -> ValueT:
+        """The value, or raise the task's error.
+
+        Raises:
+            LocalqError: the task has neither yet.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.status is not TaskStatus.SUCCESS:
+            raise LocalqError(f"task {self.task_id} has no result: it is {self.status}")
+        return self.value  # type: ignore[return-value]  # SUCCESS says that it is there, and it may be None
+
+
+def _elapsed(start: float | None, end: float | None) -> float | None:
+    # A clock that was set back between the two must not show as a negative time.
+    return None if start is None or end is None else max(0.0, end - start)

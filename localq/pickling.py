@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Any Python object to bytes: by reference what the other side can import, by value what it cannot.
+
+Used by `localq.functions` and `localq.codec`. Protocol 5 of the C pickler first; cloudpickle, whose import and
+whose work are much dearer, only for objects that need it. The way back is `pickle.loads` for both.
+"""
+
+from __future__ import annotations
+
+import sys
+from _pickle import Pickler  # `pickle` itself imports `re` and more, 8 ms that no task needs
+from types import FunctionType, MethodType
+
+from localq.model import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+__all__ = ["Blame", "blame", "by_reference", "dumps", "type_name"]
+
+PROTOCOL = 5
+
+
+def by_reference(value: object) -> tuple[str, str] | None:
+    """The module and qualified name under which another process can import this very object.
+
+    None for what lives in `__main__`, lambdas, local functions, instances and their bound methods, partials, and
+    whatever its own name does not lead back to.
+    """
+    module_name = getattr(value, "__module__", None)
+    qualname = getattr(value, "__qualname__", None)
+    if not isinstance(module_name, str) or not isinstance(qualname, str) or module_name == "__main__":
+        return None
+    found: object = sys.modules.get(module_name)
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    # A method bound to its class is a new object at each look-up, equal to the others.
+    same = found is value or (isinstance(value, MethodType) and isinstance(value.__self__, type) and found == value)
+    return (module_name, qualname) if same and found is not None else None
+
+
+def dumps(value: object) -> bytes:
+    """Pickle `value`; what the other side cannot import travels by value.
+
+    Raises:
+        Exception: whatever pickling raised, the value's own code included.
+    """
+    chunks = _Chunks()
+    try:
+        _Pickler(chunks, PROTOCOL).dump(value)
+    except Exception:  # noqa: BLE001 - the pickler, or the value's own code; the other pickler has the last word
+        from localq import by_value
+
+        return by_value.dumps(value, PROTOCOL)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class _Chunks(list[bytes]):
+    """What the pickler writes: large parts arrive alone and are copied once, when joined."""
+
+    write = list.append
+
+
+class _Pickler(Pickler):
+    """Gives up at the first object of `__main__`: pickle would name it, and a worker has another `__main__`.
+
+    Lambdas, local functions and everything else that its name does not lead to make the pickler itself fail.
+    """
+
+    def reducer_override(self, value: object) -> Any:
+        if getattr(value, "__module__", None) == "__main__":
+            raise TypeError("an object of __main__ must go by value")
+        return NotImplemented
+
+
+class Blame(Record):
+    """The smallest part of a value that cannot be pickled.
+
+    `path` leads to it ("['a'][2].lock", "" for the value itself), `reason` is what the pickler said.
+    """
+
+    __slots__ = ("path", "reason", "type_name")
+
+    path: str
+    reason: str
+    type_name: str
+
+    def __init__(self, path: str, type_name: str, reason: str) -> None:
+        self._set(path=path, type_name=type_name, reason=reason)
+
+
+MAX_BLAME_DEPTH = 32
+MAX_BLAME_TRIES = 2000  # each pickles a part: bounds the time a large value with a bad part takes
+
+
+def blame(value: object, dumps: Callable[[object], object] = dumps) -> Blame | None:
+    """Find the smallest part of `value` that `dumps` refuses; None when it accepts the whole.
+
+    Walks containers, attributes, closures and globals of functions, as far as the limits above allow.
+    """
+    reason = _refusal(value, dumps)
+    if reason is None:
+        return None
+    path, tries, seen = "", MAX_BLAME_TRIES, {id(value)}
+    for _ in range(MAX_BLAME_DEPTH):
+        for step, part in _parts(value):  # noqa: B007 - used after the loop
+            if tries == 0:
+                return Blame(path, type_name(value), reason)
+            if id(part) in seen:
+                continue
+            tries -= 1
+            why = _refusal(part, dumps)
+            if why is not None:
+                break
+        else:  # every part passes: it is the value itself
+            break
+        seen.add(id(part))
+        path, value, reason = path + step, part, why
+    return Blame(path, type_name(value), reason)
+
+
+def type_name(value: object) -> str:
+    """The dotted name of the value's type, without `builtins`."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _refusal(value: object, dumps: Callable[[object], object]) -> str | None:
+    try:
+        dumps(value)
+    except Exception as error:  # noqa: BLE001 - this is the question asked
+        return describe(error)
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """What an exception says, on one line of bounded length, whatever its `__str__` does."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # noqa: BLE001 - the exception's own code
+        text = "its own str() failed"
+    text = text if len(text) <= 300 else f"{text[:296]} ..."
+    return text or type_name(error)
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """The parts that pickling `value` would pickle, each with its step of a path."""
+    if isinstance(value, FunctionType):
+        yield from _parts_of_function(value)
+    elif isinstance(value, MethodType):
+        yield ".__self__", value.__self__
+        yield ".__func__", value.__func__
+    elif isinstance(value, type):
+        yield from ((f".{name}", part) for name, part in list(vars(value).items()))
+    elif type(value) is dict:
+        for key, part in list(value.items()):
+            yield f"[{_short(key)}]", part
+            yield f".keys()[{_short(key)}]", key
+    elif type(value) in (list, tuple):
+        assert isinstance(value, list | tuple)
+        yield from ((f"[{index}]", part) for index, part in enumerate(list(value)))
+    elif type(value) in (set, frozenset):
+        assert isinstance(value, set | frozenset)
+        yield from ((f"{{{_short(part)}}}", part) for part in list(value))
+    else:
+        yield from _parts_of_instance(value)
+
+
+def _parts_of_function(function: FunctionType) -> Iterator[tuple[str, object]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f".__closure__[{name!r}]", cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    for index, default in enumerate(function.__defaults__ or ()):
+        yield f".__defaults__[{index}]", default
+    for name, default in (function.__kwdefaults__ or {}).items():
+        yield f".__kwdefaults__[{name!r}]", default
+    yield from ((f".{name}", part) for name, part in list(vars(function).items()))
+    from localq.by_value import names
+
+    for name in names(function.__code__).globals:
+        if name in function.__globals__:
+            yield f".__globals__[{name!r}]", function.__globals__[name]
+
+
+def _parts_of_instance(value: object) -> Iterator[tuple[str, object]]:
+    """What the object's own reduction would hand to the pickler."""
+    try:
+        reduced: Any = value.__reduce_ex__(PROTOCOL)
+    except Exception:  # noqa: BLE001 - the object refuses as a whole: it has no parts to blame
+        return
+    if not isinstance(reduced, tuple):  # the name of a global
+        return
+    _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):  # attributes, or slots
+            yield from ((f".{name}", attribute) for name, attribute in part.items())
+        else:
+            yield ".__getstate__()", part
+    yield from ((f"[{index}]", item) for index, item in enumerate(items or ()))
+    yield from ((f"[{_short(key)}]", item) for key, item in pairs or ())
+    yield from ((f".__reduce__()[1][{index}]", argument) for index, argument in enumerate(arguments))
+
+
+def _short(value: object) -> str:
+    """A key or element within a path."""
+    if isinstance(value, str | int | float | bytes | None):
+        text = repr(value)
+        return text if len(text) <= 40 else f"{text[:36]} ..."
+    return f"<{type_name(value)}>"

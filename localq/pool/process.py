@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""Start the supervisor and see it end.
+
+Used by the client. The supervisor is executed as a clean Python, so that no thread, lock or device context of the client
+is ever forked; with `start_method="fork"` it is forked from the client instead and inherits its globals.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from _pickle import loads
+
+from localq.errors import ConfigError
+from localq.functions import encode_function
+from localq.pickling import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from localq._native import Space
+    from localq.config import QueueConfig
+
+__all__ = ["Brief", "SupervisorProcess", "start_supervisor"]
+
+# Libraries that start a thread per processor unless told otherwise before they are imported.
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+_MAIN = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {channel})"
+)
+
+
+class Brief:
+    """What the supervisor is told when it starts: plain values and bytes, so that reading it imports nothing."""
+
+    __slots__ = (
+        "client_pid",
+        "cwd",
+        "initializer",
+        "max_memory_per_child",
+        "max_tasks_per_child",
+        "name",
+        "preload",
+        "result_ttl",
+        "serialization",
+        "sys_path",
+        "workers",
+    )
+
+    client_pid: int
+    cwd: str | None
+    initializer: tuple[int, bytes, bytes] | None  # kind, function, pickled arguments
+    max_memory_per_child: int | None
+    max_tasks_per_child: int | None
+    name: str
+    preload: tuple[str, ...]
+    result_ttl: float | None
+    serialization: str
+    sys_path: list[str]
+    workers: int
+
+    @classmethod
+    def of(cls, config: QueueConfig) -> Brief:
+        """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
+        brief = cls()
+        brief.client_pid = os.getpid()
+        brief.cwd = _cwd()
+        brief.initializer = _encode_initializer(config)
+        brief.sys_path = list(sys.path)
+        for name in ("workers", "name", "preload", "max_tasks_per_child", "max_memory_per_child"):
+            setattr(brief, name, getattr(config, name))
+        brief.serialization = config.serialization
+        brief.result_ttl = config.result_ttl
+        return brief
+
+    def to_bytes(self) -> bytes:
+        return dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Brief:
+        brief = cls()
+        for name, value in loads(data).items():
+            setattr(brief, name, value)
+        return brief
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # the folder was removed; the supervisor then stays where it starts
+        return None
+
+
+def _encode_initializer(config: QueueConfig) -> tuple[int, bytes, bytes] | None:
+    if config.initializer is None:
+        return None
+    kind, function = encode_function(config.initializer)
+    return kind, function, dumps(config.initargs)
+
+
+class SupervisorProcess:
+    """The supervisor as its parent sees it: a pid to wait for, and a socket that ends with it."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel  # closing it is the end of the supervisor, however that comes about
+        self._pidfd = os.pidfd_open(pid)
+        self._status: int | None = None
+
+    def is_alive(self) -> bool:
+        """False once the kernel says that it has ended. Never waits."""
+        return self._status is None and not self.wait(0.0)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for its end, `timeout` seconds at most (None: as long as it takes). True if it has ended."""
+        if self._status is not None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not poll.poll(None if timeout is None else timeout * 1000):
+            return False
+        try:
+            self._status = os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:  # somebody else in this program reaps all children
+            self._status = 0
+        return True
+
+    @property
+    def exit_status(self) -> int | None:
+        """As os.waitstatus_to_exitcode has it: minus the signal's number if one killed it. None while it lives."""
+        return None if self._status is None else os.waitstatus_to_exitcode(self._status)
+
+    def call(self) -> None:
+        """Make it look at the phase of the Space."""
+        try:
+            self.channel.send(b"!", socket.MSG_DONTWAIT)
+        except OSError:  # gone, or so full of calls that it will look anyway
+            pass
+
+    def news(self) -> bytes | None:
+        """A message from it, if there is one."""
+        try:
+            return self.channel.recv(1 << 17, socket.MSG_DONTWAIT) or None
+        except OSError:
+            return None
+
+    def kill(self) -> None:
+        """End it and, with it, its workers, at once."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self) -> None:
+        """Let go of the socket and the descriptor. If it still lives, it ends now."""
+        self.channel.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
+    """Start the supervisor of `space`; returns before it is up.
+
+    Raises:
+        SerializationError: the initializer can't travel.
+        ConfigError: there is no interpreter to execute.
+        OSError: the system refuses a process, a socket or memory.
+    """
+    brief = Brief.of(config)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        start = _fork if config.start_method == "fork" else _execute
+        pid = start(space, brief, ours, theirs, config.threads_per_worker)
+        return SupervisorProcess(pid, ours)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+
+
+def _execute(space: Space, brief: Brief, ours: socket.socket, theirs: socket.socket, threads: int | None) -> int:
+    if not sys.executable:
+        raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
+    control, payload = space.fds
+    told = os.memfd_create("localq-brief", os.MFD_CLOEXEC)
+    try:
+        _write_all(told, brief.to_bytes())
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        program = _MAIN.format(root=root, control=control, payload=payload, brief=told, channel=theirs.fileno())
+        handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, payload, told, theirs.fileno())]  # clears CLOEXEC
+        nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]  # a task must not read the client's input
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *_interpreter_flags(), "-c", program],
+            _environment(threads),
+            file_actions=nothing + handed,
+            setpgroup=0,  # Ctrl-C is for the client: it decides what ends
+            setsigmask=(),
+            setsigdef=signal.valid_signals(),
+        )
+    finally:
+        os.close(told)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    if threads is not None:
+        for name in THREAD_LIMITS:
+            environment.setdefault(name, str(threads))  # what the user has set is meant
+    return environment
+
+
+def _interpreter_flags() -> list[str]:
+    """How this interpreter was started, as far as it matters to the code that runs in workers."""
+    flags = ["-P"]  # nothing from the working directory before sys.path is set to the client's
+    flags += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    flags += [f"-W{option}" for option in sys.warnoptions]
+    flags += ["-Xdev"] if sys.flags.dev_mode else []
+    flags += [f"-Xutf8={sys.flags.utf8_mode}"]
+    return flags
+
+
+def _fork(space: Space, brief: Brief, ours: socket.socket, theirs: socket.socket, threads: int | None) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    run: Callable[..., Any] | None = None
+    try:
+        os.setpgid(0, 0)
+        ours.close()
+        os.environ.update(_environment(threads))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        from localq.pool.supervisor import run_supervisor as run
+
+        run(space, brief, theirs)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)  # run_supervisor never returns

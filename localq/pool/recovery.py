@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Finish what a dead process began.
+
+Used by the supervisor, once per process that the kernel has reported dead. The work itself is the native core's; here is
+only the order of its steps.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from localq._native import Space
+
+__all__ = ["Recovered", "recover"]
+
+MOST_PASSES = 1000  # a pass that finds labels leaves fewer behind, unless a ring stays full all the while
+
+
+class Recovered:
+    """What came of a dead process's tasks."""
+
+    __slots__ = ("crashed", "released", "requeued")
+
+    def __init__(self, requeued: int, crashed: int, released: int) -> None:
+        self.requeued = requeued  # run again: user code had not begun, or a retry was left
+        self.crashed = crashed  # end with WorkerCrashed
+        self.released = released  # slots, blocks and functions given back
+
+
+def recover(space: Space, label: int, wait_status: int) -> Recovered:
+    """Bury the process and take over all that bears its label, until a pass finds nothing; then free its row.
+
+    `wait_status` is what waitpid said; it becomes part of the error of a task that ran in it.
+    """
+    space.bury(label)
+    requeued = crashed = released = 0
+    for _ in range(MOST_PASSES):
+        labels, again, ended, given_back = space.recover(label, wait_status)
+        requeued += again
+        crashed += ended
+        released += given_back
+        if labels == 0:
+            space.release(label)
+            break
+    return Recovered(requeued, crashed, released)

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""The supervisor: one thread that forks workers, sees them die, finishes what they began and replaces them.
+
+   client --socket, pidfd--> supervisor --fork, pidfd--> workers
+
+Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the socket, a timer. No task
+passes through it. It ends when its client does, and its workers end when it does (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from importlib import import_module
+
+from localq import _native
+from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_OPEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
+from localq.pool.process import Brief
+from localq.pool.recovery import recover
+from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["main", "run_supervisor"]
+
+FAILED_STARTS = 5  # so many workers in a row that died before they were ready: give up, tell the client
+BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubles each time
+BACK_OFF_MOST = 5.0
+SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
+
+
+class _Child:
+    """A worker, as the supervisor sees it."""
+
+    __slots__ = ("label", "pid", "pidfd", "story")
+
+    def __init__(self, pid: int, pidfd: int, label: int, story: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.label = label
+        self.story = story  # read end of a pipe on which it tells why it could not start
+
+
+class Supervisor:
+    """The state of one supervisor process."""
+
+    def __init__(self, space: Space, brief: Brief, channel: socket.socket) -> None:
+        self.space = space
+        self.brief = brief
+        self.channel = channel
+        self.label = space.join(ROLE_SUPERVISOR, os.getpid())
+        self.children: dict[int, _Child] = {}  # by pidfd
+        self.failed_starts = 0
+        self.start_at: float | None = None  # when the next worker may be started, after failed starts
+        self.sweep_every = _sweep_interval(brief.result_ttl)
+        self.sweep_at = time.monotonic() + self.sweep_every
+        self.client = os.pidfd_open(brief.client_pid)
+        self.poll = select.epoll()
+
+    def run(self) -> NoReturn:
+        """Until the client is gone or has closed the queue and all is done."""
+        if os.getppid() != self.brief.client_pid:
+            self.end()  # it died before its pid could be held
+        self.poll.register(self.channel, select.EPOLLIN)
+        self.poll.register(self.client, select.EPOLLIN)
+        self.preload()
+        gc.freeze()  # what is here now is shared with the workers: a collection must not touch its pages
+        self.space.set_workers(self.brief.workers)
+        self.staff()
+        while True:
+            for fd, _ in self.poll.poll(self.until_next_timer()):
+                if fd == self.client:
+                    self.end()
+                elif fd == self.channel.fileno():
+                    self.hear()
+                elif fd in self.children:
+                    self.bury(self.children[fd])
+            self.keep_time()
+            self.staff()
+            if self.space.phase >= PHASE_DRAINING and not self.children and self.start_at is None:
+                self.end()
+
+    # events
+
+    def hear(self) -> None:
+        """The client called, or is gone."""
+        try:
+            heard = self.channel.recv(64)
+        except OSError:
+            heard = b""
+        if not heard:
+            self.end()
+
+    def bury(self, child: _Child) -> None:
+        """A worker has ended: finish what it began, and note why."""
+        _, status = os.waitpid(child.pid, 0)
+        story = os.read(child.story, 1 << 16)
+        was_ready = self.is_ready(child.label)
+        self.poll.unregister(child.pidfd)
+        del self.children[child.pidfd]
+        os.close(child.pidfd)
+        os.close(child.story)
+        recover(self.space, child.label, status)
+        code = os.waitstatus_to_exitcode(status)
+        if was_ready or code in (STOPPED, RECYCLED):
+            self.failed_starts = 0 if was_ready else self.failed_starts
+            return
+        self.failed_starts += 1
+        self.start_at = time.monotonic() + min(BACK_OFF * 2.0 ** (self.failed_starts - 1), BACK_OFF_MOST)
+        if code == INITIALIZER_FAILED and not self.has_ready_worker():
+            self.give_up(story)
+        elif self.failed_starts >= FAILED_STARTS and not self.has_ready_worker():
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            self.give_up(story or f"{self.failed_starts} workers in a row ended with {how} before they were ready".encode())
+        elif code == INITIALIZER_FAILED:
+            sys.stderr.write(f"localq {self.brief.name}: a worker's initializer failed; trying again\n{story.decode()}\n")
+
+    def give_up(self, story: bytes) -> None:
+        """No worker can be started: waiting would be in vain, so say so."""
+        try:
+            self.channel.send(story[:60000] or b"the workers could not be started", socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # the client is gone, or does not listen: the phase tells it enough
+        self.start_at = None
+        self.space.set_phase(PHASE_BROKEN)
+
+    # timers
+
+    def until_next_timer(self) -> float:
+        times = [self.sweep_at] if self.start_at is None else [self.sweep_at, self.start_at]
+        return max(0.0, min(times) - time.monotonic())
+
+    def keep_time(self) -> None:
+        now = time.monotonic()
+        if self.start_at is not None and now >= self.start_at:
+            self.start_at = None
+        if now >= self.sweep_at:
+            self.space.sweep(self.label)
+            self.sweep_at = now + self.sweep_every
+
+    # workers
+
+    def preload(self) -> None:
+        for name in self.brief.preload:
+            try:
+                import_module(name)
+            except Exception:  # whatever a module may raise: the queue can work without it, and tasks that need it will say
+                sys.stderr.write(f"localq {self.brief.name}: preload of {name!r} failed\n")
+                sys.excepthook(*sys.exc_info())
+
+    def staff(self) -> None:
+        """As many workers as there should be, just now."""
+        phase = self.space.phase
+        if phase >= PHASE_STOPPED or self.start_at is not None:
+            return
+        wanted = self.brief.workers
+        if phase == PHASE_DRAINING:  # no more than there is still work for
+            wanted = min(wanted, sum(map(sum, self.space.depths())))
+        while len(self.children) < wanted:
+            self.fork()
+
+    def fork(self) -> None:
+        try:
+            label = self.space.join(ROLE_WORKER, 0)
+        except RuntimeError:  # the roster is full: a row comes back with the next burial
+            self.start_at = time.monotonic() + BACK_OFF
+            return
+        tell, story = _pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:  # the system is out of processes or memory: try again later
+            sys.stderr.write(f"localq {self.brief.name}: no worker could be forked: {error}\n")
+            os.close(tell)
+            os.close(story)
+            recover(self.space, label, 0)
+            self.start_at = time.monotonic() + BACK_OFF_MOST
+            return
+        if pid == 0:
+            self.become_worker(label, tell)
+        os.close(tell)
+        child = _Child(pid, os.pidfd_open(pid), label, story)
+        self.space.sign_in(label, pid)
+        self.children[child.pidfd] = child
+        self.poll.register(child.pidfd, select.EPOLLIN)
+
+    def become_worker(self, label: int, tell: int) -> NoReturn:
+        """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
+        try:
+            supervisor = os.getppid()
+            self.poll.close()
+            self.channel.close()
+            os.close(self.client)
+            for child in self.children.values():
+                os.close(child.pidfd)
+                os.close(child.story)
+            run_worker(self.space, label, self.brief, tell, supervisor)
+        finally:
+            os._exit(1)  # run_worker never returns
+
+    def is_ready(self, label: int) -> bool:
+        row = self.space.row(label & 0xFFF)
+        return row is not None and bool(row["ready"])
+
+    def has_ready_worker(self) -> bool:
+        return any(self.is_ready(child.label) for child in self.children.values())
+
+    def end(self) -> NoReturn:
+        """Kill what still runs, and go. The memory goes with the last process that maps it."""
+        self.space.set_phase(PHASE_STOPPED)
+        for child in self.children.values():
+            try:
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for child in self.children.values():
+            os.waitpid(child.pid, 0)
+        os._exit(0)
+
+
+def _pipe() -> tuple[int, int]:
+    story, tell = os.pipe()
+    os.set_blocking(story, False)
+    return tell, story
+
+
+def _sweep_interval(result_ttl: float | None) -> float:
+    return SWEEP_MOST if result_ttl is None else min(max(result_ttl / 4, SWEEP_LEAST), SWEEP_MOST)
+
+
+def run_supervisor(space: Space, brief: Brief, channel: socket.socket) -> NoReturn:
+    """Supervise until the end of this process."""
+    _native.name_process(f"localq:{brief.name}")
+    Supervisor(space, brief, channel).run()
+
+
+def main(control: int, payload: int, brief_fd: int, channel_fd: int) -> NoReturn:
+    """The program of a supervisor that was executed: four descriptors, nothing else."""
+    _close_all_but({0, 1, 2, control, payload, brief_fd, channel_fd})
+    for fd in (control, payload, channel_fd):
+        os.set_inheritable(fd, False)
+    with open(brief_fd, "rb") as told:
+        told.seek(0)
+        brief = Brief.from_bytes(told.read())
+    sys.path[:] = brief.sys_path
+    if brief.cwd is not None:
+        try:
+            os.chdir(brief.cwd)
+        except OSError as error:
+            sys.stderr.write(f"localq {brief.name}: the client's working directory can't be entered: {error}\n")
+    run_supervisor(Space.open(control, payload), brief, socket.socket(fileno=channel_fd))
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Descriptors that the client had open without close-on-exec are none of ours."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the one that listdir used itself

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""A worker process: set up what tasks need, then run them until told otherwise.
+
+Forked by the supervisor, from which it has the Space and the modules already imported. The loop itself is native.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from localq import _native
+from localq.codec import Codec
+from localq.errors import SerializationError
+from localq.functions import decode_function
+from localq.pool.context import enter_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any, NoReturn
+
+    from localq._native import Space
+    from localq.pool.process import Brief
+
+__all__ = ["INITIALIZER_FAILED", "RECYCLED", "STOPPED", "run_worker"]
+
+# Exit statuses, for the supervisor.
+STOPPED = 0
+RECYCLED = 83
+INITIALIZER_FAILED = 84
+
+
+def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: int) -> NoReturn:
+    """Live as a worker. `tell` is the pipe on which to say why this one could not start."""
+    _native.die_with_parent(supervisor)
+    _native.name_process(f"localq-w:{brief.name}")
+    space.sign_in(label, os.getpid())
+    signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _reseed()
+    _flush_lines()
+    worker = _native.Worker(
+        space,
+        label,
+        os.getpid(),
+        codec=Codec(brief.serialization),
+        load=decode_function,
+        run_coroutine=_Loop(),
+        too_large=_too_large,
+    )
+    worker.tasks_left = brief.max_tasks_per_child or 0
+    if brief.max_memory_per_child is not None:
+        worker.after_task = _MemoryLimit(brief.max_memory_per_child)
+    enter_worker(worker)
+    _initialize(brief, tell)
+    os.close(tell)
+    space.set_ready(label)
+    _leave(RECYCLED if worker.run() == "recycle" else STOPPED)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Ctrl-C is for the client, which then cancels what it wants to end."""
+
+
+def _reseed() -> None:
+    """Workers are copies of one process: without this they would all draw the same numbers."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()  # `random` itself does this after each fork
+
+
+def _flush_lines() -> None:
+    """What a task prints is out with its line, not with the worker's end."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+
+
+def _initialize(brief: Brief, tell: int) -> None:
+    if brief.initializer is None:
+        return
+    kind, function, arguments = brief.initializer
+    try:
+        from _pickle import loads
+
+        decode_function(kind, function)(*loads(arguments))
+    except BaseException as error:  # whatever it is, the client must hear of it
+        from traceback import format_exception
+
+        os.write(tell, "".join(format_exception(error)).encode("utf-8", "backslashreplace")[:60000])
+        _leave(INITIALIZER_FAILED)
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # closed, or nobody reads it any more
+    os._exit(status)
+
+
+def _too_large(size: int, room: int) -> Exception:
+    reason = f"it is {size} bytes and found no room in the arena of {room} bytes; give the queue a larger memory="
+    return SerializationError("result", "", "bytes", reason)
+
+
+class _Loop:
+    """Runs coroutines to their end on one event loop, which stays open between tasks."""
+
+    def __init__(self) -> None:
+        self._run: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._run is None:
+            import asyncio
+
+            self._run = asyncio.Runner().run
+        return self._run(coroutine)
+
+
+class _MemoryLimit:
+    """True once this worker's own memory has grown beyond the limit. What it shares with others does not count."""
+
+    EVERY = 16  # tasks: reading the kernel's figure costs some ten microseconds
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = 1
+        self._page = os.sysconf("SC_PAGESIZE")
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        if self._left:
+            return False
+        self._left = self.EVERY
+        with open("/proc/self/statm", "rb") as statm:
+            _, resident, shared, *_ = map(int, statm.read().split())
+        return (resident - shared) * self._page > self._limit

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""After every test: no process, thread, descriptor or shared memory that was not there before it.
+
+A queue that leaks leaks quietly; here the test that did it fails, by name, with what it left. The check waits for
+things that are on their way out (a worker takes a moment to end) and takes along what stays, so that one culprit does
+not make suspects of all the tests after it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.waiting import eventually
+
+GRACE = 5.0  # seconds for the last to leave; DESIGN promises one second for workers whose client died
+MARK = "LOCALQ_TEST_RUN"  # in the environment of every process that this run starts, however far it strays
+RUN = uuid.uuid4().hex
+
+#: Opened once a process by the interpreter or by a library, and kept on purpose.
+KEPT_OPEN = ("/dev/urandom", "/dev/random")
+
+failed_key = pytest.StashKey[bool]()
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a process has at one moment. Keys tell two of a kind apart, values are for people."""
+
+    pids: frozenset[int]  # every process of the machine: later, only those that are not in here are looked at
+    descriptors: dict[tuple[int, str], str]
+    threads: dict[int, str]
+    mappings: dict[str, str]
+    shared_files: frozenset[str]
+    numpy_is_loaded: bool
+
+    @classmethod
+    def now(cls) -> Belongings:
+        return cls(
+            pids=frozenset(int(name) for name in os.listdir("/proc") if name.isdecimal()),
+            descriptors=_descriptors(),
+            threads=_threads(),
+            mappings=_memfd_mappings(),
+            shared_files=frozenset(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else frozenset(),
+            numpy_is_loaded="numpy" in sys.modules,
+        )
+
+
+def _descriptors() -> dict[tuple[int, str], str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the one that listed the folder
+            continue
+        if target not in KEPT_OPEN:
+            found[int(name), target] = f"descriptor {name}: {target}"
+    return found
+
+
+def _threads() -> dict[int, str]:
+    """By the kernel's thread id, so that threads of C code, which `threading` does not know, count too."""
+    of_python = {thread.native_id: thread for thread in threading.enumerate()}
+    found = {}
+    for name in os.listdir("/proc/self/task"):
+        thread = of_python.get(int(name))
+        found[int(name)] = f"thread {thread.name!r}" if thread else f"thread {name}, not started by Python"
+    return found
+
+
+def _memfd_mappings() -> dict[str, str]:
+    """A Space that is still mapped lives on after its descriptors are closed."""
+    found = {}
+    with open("/proc/self/maps") as lines:
+        for line in lines:
+            if "/memfd:" in line:
+                _range, _mode, _offset, _device, inode, name = line.split(maxsplit=5)
+                found[inode] = f"mapped memory: {name.strip()}"
+    return found
+
+
+def _is_of_this_run(process: psutil.Process, before: Belongings) -> bool:
+    """Whether a test started it, directly or not. A worker of an older, living supervisor belongs to that one.
+
+    Orphans are not among our descendants any more; those that were exec'd are known by their environment, those that
+    were forked from us by being our exact twin with the machine's first process as parent.
+    """
+    own = os.getpid()
+    lineage = [parent.pid for parent in process.parents()]
+    if own in lineage:
+        return before.pids.isdisjoint(lineage[: lineage.index(own)])
+    if _has_mark(process.pid):
+        return not (process.ppid() in before.pids and _has_mark(process.ppid()))
+    if process.ppid() != 1 or process.cmdline() != psutil.Process().cmdline():
+        return False
+    return _environment(process.pid) == _environment(own)
+
+
+def _has_mark(pid: int) -> bool:
+    return f"{MARK}={RUN}".encode() in _environment(pid).split(b"\0")
+
+
+def _environment(pid: int) -> bytes:
+    """What the process was exec'd with; empty when it is gone or not ours to read."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _new_processes(before: Belongings) -> list[psutil.Process]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) not in before.pids:
+            try:
+                process = psutil.Process(int(name))
+                if _is_of_this_run(process, before):
+                    found.append(process)
+            except psutil.Error:  # ended while we looked
+                continue
+    return found
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        command = " ".join(process.cmdline())[:200] or process.name()
+        return f"process {process.pid} ({process.status()}, child of {process.ppid()}): {command}"
+    except psutil.ZombieProcess:
+        return f"process {process.pid}, which ended and was never waited for by its parent, {process.ppid()}"
+    except psutil.Error:
+        return f"process {process.pid}, which ended by itself just now"
+
+
+def left_behind(before: Belongings) -> list[str]:
+    """One line for each thing that is here now and was not `before`."""
+    now = Belongings.now()
+    lines = [_describe(process) for process in _new_processes(before)]
+    lines += [text for key, text in now.descriptors.items() if key not in before.descriptors]
+    # numpy's first import in a process starts the threads of its linear algebra, and keeps them
+    if now.numpy_is_loaded == before.numpy_is_loaded:
+        lines += [text for key, text in now.threads.items() if key not in before.threads]
+    lines += [text for key, text in now.mappings.items() if key not in before.mappings]
+    lines += [f"file /dev/shm/{name}" for name in sorted(now.shared_files - before.shared_files)]
+    return lines
+
+
+def _stacks(before: Belongings) -> str:
+    """Where the threads stand that were left, when Python started them."""
+    frames = sys._current_frames()
+    shown = []
+    for thread in threading.enumerate():
+        if thread.native_id not in before.threads and thread.ident in frames:
+            shown.append(f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}")
+    return "\n".join(shown)
+
+
+def _take_along(before: Belongings) -> None:
+    """End the processes that were left. Only they can be taken from outside; and only they grow."""
+    for process in _new_processes(before):
+        try:
+            process.send_signal(signal.SIGKILL)
+            process.wait(GRACE)
+        except psutil.Error:
+            continue
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[failed_key] = report.failed
+    return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _mark_of_this_run() -> Iterator[None]:
+    os.environ[MARK] = RUN
+    yield
+    del os.environ[MARK]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the test that leaves something, after a grace; says nothing more where the test failed by itself."""
+    before = Belongings.now()
+    yield
+    if not left_behind(before):
+        return
+    gc.collect()  # a cycle may hold a queue, as anywhere in Python
+    # A failed test's traceback keeps its queue alive, so there is nothing to wait for.
+    failed = request.node.stash.get(failed_key, False)
+    try:
+        eventually(lambda: not left_behind(before), within=0 if failed else GRACE)
+        return
+    except AssertionError:
+        lines, stacks = left_behind(before), _stacks(before)
+    _take_along(before)
+    if lines and not failed:
+        pytest.fail("left behind:\n  " + "\n  ".join(lines) + ("\n" + stacks if stacks else ""), pytrace=False)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Task functions that a worker imports by name: `tests.support.tasks`.
+
+Small on purpose and importing little: a worker pays for what stands here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from typing import NoReturn
+
+_children: list[subprocess.Popen[bytes]] = []  # keeps the pipes of `children` open for the life of the worker
+
+
+class Mishap(Exception):
+    """What `fail` raises: an exception class of the user's own, with an attribute beside its arguments."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message, code)
+        self.code = code
+
+
+def noop() -> None:
+    """Do nothing."""
+
+
+def echo(*args: object, **kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Return what arrived."""
+    return args, kwargs
+
+
+def same(value: object) -> object:
+    """Return the one argument."""
+    return value
+
+
+def add(left: int, right: int = 1) -> int:
+    """Return the sum."""
+    return left + right
+
+
+def fail(message: str = "on purpose", code: int = 7) -> NoReturn:
+    """Raise Mishap."""
+    raise Mishap(message, code)
+
+
+def fail_if_odd(number: int) -> int:
+    """Return `number` if it is even, else raise Mishap with the number as its code."""
+    if number % 2:
+        raise Mishap("odd", number)
+    return number
+
+
+async def add_later(left: int, right: int = 1) -> int:
+    """Return the sum, from a coroutine."""
+    return left + right
+
+
+def pid() -> int:
+    """The process this runs in."""
+    return os.getpid()
+
+
+def record(path: str, line: str) -> int:
+    """Append `line` to the file at `path` in one write, so that a test can count runs and see their order."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return os.write(handle, line.encode() + b"\n")
+    finally:
+        os.close(handle)
+
+
+def slow(gate: str, value: object = None) -> object:
+    """Report at the gate (see `waiting.Gate`), wait until it opens, return `value`."""
+    record(gate + ".arrivals", str(os.getpid()))
+    with open(gate) as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    return value
+
+
+def spin(gate: str, value: object = None) -> object:
+    """As `slow`, but busy: Python bytecode that never leaves the interpreter while it waits."""
+    record(gate + ".arrivals", str(os.getpid()))
+    with open(gate) as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return value
+            except BlockingIOError:
+                continue
+
+
+def exit_hard(status: int = 3) -> NoReturn:
+    """End the worker at once, as C's `_exit` does: no clean-up, no farewell."""
+    os._exit(status)
+
+
+def kill_self(number: int = signal.SIGKILL) -> None:
+    """Send this process a signal, with the signal's own meaning, whatever handler Python had installed for it."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def kill_self_once(path: str, number: int = signal.SIGKILL) -> int:
+    """Die at the first run, leaving a file at `path`; at the second run return how many runs there were."""
+    record(path, "run")
+    with open(path) as lines:
+        runs = len(lines.readlines())
+    if runs == 1:
+        kill_self(number)
+    return runs
+
+
+def children(count: int = 1) -> list[int]:
+    """Start `count` processes that live as long as this one; their process ids."""
+    command = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(count)]
+    _children.extend(started)
+    return [child.pid for child in started]
+
+
+def path_and_folder() -> tuple[list[str], str]:
+    """The worker's `sys.path` and working directory."""
+    return list(sys.path), os.getcwd()
