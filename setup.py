@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 BUILDS = {  # LOCALQ_BUILD: (flags of the compiler, flags of the linker)
-    "release": (["-O3", "-DNDEBUG", "-fvisibility=hidden"], []),
+    "release": (["-O3", "-g0", "-DNDEBUG", "-fvisibility=hidden"], []),
     "debug": (["-O0", "-g3", "-UNDEBUG"], []),
     "asan": (["-O1", "-g", "-UNDEBUG", *SANITIZE], SANITIZE),
 }

@@ -2,17 +2,14 @@
 """Calls, values and errors to bytes and back, without changing a type on the way.
 
 Used by the client and by workers, for what the native side does not carry by itself: it takes values that
-MessagePack represents exactly, and comes here with the rest. Knows nothing of memory or queues.
+MessagePack represents exactly, and comes here with the rest. Knows nothing of memory or queues. Imports what does the
+work when it is first needed: most workers never meet a value that needs it, and start sooner without.
 """
 
 from __future__ import annotations
 
-from _pickle import loads
-
-from localq import remote_errors
 from localq.errors import SerializationError
-from localq.functions import decode_function, encode_function
-from localq.pickling import blame, describe, dumps, type_name
+from localq.lookup import decode_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
     Payload = bytes | bytearray | memoryview
 
-__all__ = ["FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "blame"]
+__all__ = ["FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec"]
 
 FORMAT_MSGPACK = 0  # written and read by the native side alone
 FORMAT_PICKLE = 1
@@ -49,6 +46,9 @@ class Codec:
         Raises:
             SerializationError: an argument, the metadata or the function cannot travel; it says which.
         """
+        from localq.functions import encode_function
+        from localq.pickling import dumps
+
         encoded = None if function is None else encode_function(function)
         if self._format == FORMAT_JSON:
             return FORMAT_JSON, _encode_json_call(args, kwargs, metadata, encoded)
@@ -76,6 +76,8 @@ class Codec:
         """
         if self._format == FORMAT_JSON:
             return FORMAT_JSON, _encode_json(value, where)
+        from localq.pickling import dumps
+
         try:
             return FORMAT_PICKLE, dumps(value)
         except Exception as error:
@@ -95,6 +97,8 @@ class Codec:
             for index, item in enumerate(items):
                 _encode_json(item, f"item {index}")
             return FORMAT_JSON, _encode_json(list(items), "items")
+        from localq.pickling import dumps
+
         try:
             return FORMAT_PICKLE, dumps(items)
         except Exception as error:
@@ -109,16 +113,22 @@ class Codec:
 
     def encode_error(self, error: BaseException) -> bytes:
         """An exception as bytes; succeeds whatever its own code does."""
-        return remote_errors.encode_error(error)
+        from localq.remote_errors import encode_error
+
+        return encode_error(error)
 
     def decode_error(self, payload: Payload, task_id: str | None = None, attempts: int = 0) -> BaseException:
         """The exception of `encode_error`, of the same type where it can be rebuilt, else a `TaskFailed`."""
-        return remote_errors.decode_error(payload, task_id, attempts)
+        from localq.remote_errors import decode_error
+
+        return decode_error(payload, task_id, attempts)
 
 
 def _load(format: int, payload: Payload) -> Any:  # noqa: A002
     if format != FORMAT_PICKLE:
         raise ValueError(f"payload format {format} is not one that Python reads")
+    from _pickle import loads
+
     return loads(payload)
 
 
@@ -128,6 +138,8 @@ def _load(format: int, payload: Payload) -> Any:  # noqa: A002
 def _refused_call(
     args: tuple[object, ...], kwargs: dict[str, object], metadata: object, error: Exception
 ) -> SerializationError:
+    from localq.pickling import blame, describe
+
     for where, value in _named_values(args, kwargs, metadata):
         culprit = blame(value)
         if culprit is not None:
@@ -141,6 +153,8 @@ def _named_values(args: tuple[object, ...], kwargs: dict[str, object], metadata:
 
 
 def _refused(where: str, value: object, error: Exception) -> SerializationError:
+    from localq.pickling import blame, describe, type_name
+
     culprit = blame(value)
     if culprit is None:  # it passes when tried again
         return SerializationError(where, "", type_name(value), describe(error))
@@ -148,6 +162,8 @@ def _refused(where: str, value: object, error: Exception) -> SerializationError:
 
 
 def _raise_blame(where: str, value: object, error: Exception) -> None:
+    from localq.pickling import blame
+
     culprit = blame(value)
     if culprit is not None:
         raise SerializationError(where, culprit.path, culprit.type_name, culprit.reason) from error
@@ -176,6 +192,8 @@ def _decode_json_call(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any]
 
 
 def _encode_json(value: object, where: str) -> bytes:
+    from localq.pickling import blame, describe, type_name
+
     from msgspec import json
 
     try:
@@ -202,6 +220,8 @@ def _decode_json(payload: Payload) -> Any:
 
 def _difference(value: object, copy: object, path: str = "") -> tuple[str, object, str] | None:
     """The first part that is not the same in the copy: its path, the part, and what became of it."""
+    from localq.pickling import type_name
+
     if type(value) is not type(copy):
         return path, value, f"a {type_name(copy)}"
     if isinstance(value, list) and isinstance(copy, list):

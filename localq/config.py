@@ -12,7 +12,7 @@ import sys
 
 from localq.errors import ConfigError
 from localq.machine import usable_cpus, usable_memory
-from localq.model import Record
+from localq.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sys
 from _pickle import Pickler  # `pickle` itself imports `re` and more, 8 ms that no task needs
 from types import FunctionType, MethodType
 
-from localq.model import Record
+from localq.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@
 take-run-report loop. What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in.
 """
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
@@ -137,20 +138,28 @@ cdef object take_ref(PyObject *new):
     return value
 
 
-cdef const unsigned char *start_of(const unsigned char[::1] data) noexcept:
-    return &data[0] if data.shape[0] else NULL
+def decode_value(data not None):
+    """The value in a bytes-like object. Raises ValueError when it is not exactly one MessagePack value."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        return take_ref(lq_value_decode(<const unsigned char *>view.buf, <size_t>view.len))
+    finally:
+        PyBuffer_Release(&view)
 
 
-def decode_value(const unsigned char[::1] data not None):
-    return take_ref(lq_value_decode(start_of(data), <size_t>data.shape[0]))
-
-
-def decode_args(const unsigned char[::1] data not None):
+def decode_args(data not None):
+    """(args, kwargs or None) from a bytes-like object. Raises ValueError like decode_value."""
+    cdef Py_buffer view
     cdef PyObject *args = NULL
     cdef PyObject *kwargs = NULL
-    if lq_value_decode_args(start_of(data), <size_t>data.shape[0], &args, &kwargs) < 0:
-        raise
-    return take_ref(args), (take_ref(kwargs) if kwargs != NULL else None)
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if lq_value_decode_args(<const unsigned char *>view.buf, <size_t>view.len, &args, &kwargs) < 0:
+            raise
+        return take_ref(args), (take_ref(kwargs) if kwargs != NULL else None)
+    finally:
+        PyBuffer_Release(&view)
 
 
 def name_process(str name not None):
@@ -581,6 +590,7 @@ cdef class Future:
             return 0
         self.value = value
         self.state = state
+        self.client.unsettled -= 1
         if watch is not None:
             self.client.watched -= 1
             watch.finished(self)
@@ -682,6 +692,7 @@ cdef class Client:
     cdef bint leading                 # a thread is in lq_client_sleep
     cdef Follower *followers
     cdef uint32_t since_reap
+    cdef uint32_t unsettled           # futures that were sent and are not done
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or the reason why nothing can be submitted
 
@@ -723,6 +734,11 @@ cdef class Client:
         return self.client.pending
 
     @property
+    def waiting(self):
+        """Futures that are not done. Fewer than `pending` after a cancellation, whose slot comes back later."""
+        return self.unsettled
+
+    @property
     def is_ours(self):
         """False in a process forked from the one that opened the queue."""
         return lq_client_is_ours(&self.client)
@@ -761,7 +777,8 @@ cdef class Client:
 
     # ---- submit
 
-    cdef int check_open(self) except -1:
+    cpdef int check_open(self) except -1:
+        """Raise QueueClosed when nothing can be submitted."""
         if self.closed is not None:
             raise self.closed_error(self.closed)
         if not lq_client_is_ours(&self.client):
@@ -852,6 +869,7 @@ cdef class Client:
         while lq_client_submit(&self.client, index) != LQ_OK:
             self.sleep_once(None, NS // 100)    # the ring is full of duplicates after a recovery: workers pass them over
         future.submit_ns = slot.submit_ns
+        self.unsettled += 1
         self.since_reap += 1
         if self.since_reap >= 64:               # keep slots warm while a long loop submits
             self.since_reap = 0

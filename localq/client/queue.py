@@ -7,34 +7,14 @@ below; here is what a user sees.
 
 from __future__ import annotations
 
-import atexit
 import os
-import time
-import weakref
 
 from localq import _native
-from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED
-from localq.client.completions import Watcher
-from localq.client.future import TaskFuture
-from localq.client.mapping import ChunkSizes, MapResults, items_of
-from localq.client.publishing import Publisher
-from localq.codec import Codec
-from localq.config import QueueConfig
-from localq.errors import (
-    ConfigError,
-    InitializerFailed,
-
-    QueueClosed,
-    QueueFull,
-    SerializationError,
-    SupervisorLost,
-    TaskCancelled,
-    WorkerCrashed,
-)
+from localq.config import MAX_RETRIES, QueueConfig
+from localq.errors import ConfigError
 from localq.machine import usable_cpus
-from localq.model import Generic, Priority, TaskResult, TaskStatus
-from localq.pool.process import SupervisorProcess, start_supervisor
-from localq.tasks import MAX_RETRIES, Task
+from localq.pool.process import start_supervisor
+from localq.record import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, Self, TypeVar
 
     from localq._native import Reading
+    from localq.client.future import TaskFuture
+    from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
 
     P = ParamSpec("P")
@@ -52,14 +34,13 @@ else:
 
 __all__ = ["LocalQueue", "QueueView"]
 
-STOP_SECONDS = 2.0  # idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
-
 
 class QueueView(Generic[P]):
     """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the function."""
 
     def __init__(self, queue: LocalQueue, options: _native.Options) -> None:
-        self._queue = queue
+        self._connection = queue._connection
+        self._workers = queue.config.workers
         self._submitter = _native.Submitter(queue._client, options)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
@@ -110,24 +91,26 @@ class QueueView(Generic[P]):
         progress: bool | ProgressCallback,
         return_exceptions: bool,
     ) -> Iterator[R]:
+        from localq.client.mapping import ChunkSizes, MapResults, items_of
+
         _check_whole("chunksize", chunksize, 1)
         _check_seconds("timeout", timeout)
-        self._queue._check_open()
+        client = self._connection.client
+        client.check_open()
         items, total = items_of(iterables)
         shown = None
         if progress is not False:
             from localq.monitor.progress import MapProgress
 
             shown = MapProgress(total, _name_of(fn), progress)
-        workers = self._queue.config.workers
         return MapResults(
-            self._queue._client,
+            client,
             self._submitter,
-            self._queue._resolve(fn),
+            self._connection.resolve(fn),
             items,
             star=star,
-            sizes=ChunkSizes(total, workers, chunksize),
-            workers=workers,
+            sizes=ChunkSizes(total, self._workers, chunksize),
+            workers=self._workers,
             ordered=ordered,
             timeout=timeout,
             return_exceptions=return_exceptions,
@@ -219,29 +202,14 @@ class LocalQueue:
             ttl_ms=0 if config.result_ttl is None else max(1, int(config.result_ttl * 1000)),
             identity=int.from_bytes(os.urandom(8), "little"),
         )
-        publisher = Publisher(config.queues)
-        lifeline = _Lifeline(space)
-        self._client = client = _native.Client(
-            space,
-            space.join(_native.ROLE_CLIENT, os.getpid()),
-            os.getpid(),
-            codec=Codec(config.serialization),
-            future_type=TaskFuture,
-            resolve=publisher.resolve,
-            on_tick=lifeline.check,
-            on_watched=lifeline.watch,
-            errors=_Errors,
-        )
-        publisher.serve(client)
-        self._resolve = publisher.resolve
         space.set_workers(config.workers)
-        self._supervisor = start_supervisor(space, config)
-        lifeline.hold(client, self._supervisor)
+        supervisor = start_supervisor(space, config)
+        from localq.client.connection import Connection  # while the supervisor starts; see there
+
+        self._connection = Connection(space, config, supervisor)
+        self._client = self._connection.client
         self._view: QueueView[Any] = QueueView(self, self._make_options())
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
-        self._finalizer = weakref.finalize(self, _abandon, space, client, self._supervisor)
-        self._finalizer.atexit = False
-        self._at_exit = _CloseAtExit(self)
 
     # submitting
 
@@ -300,11 +268,10 @@ class LocalQueue:
     ) -> _native.Options:
         return _native.Options(
             queue=-1 if queue is None else self.config.queues.index(queue),
-            priority=-1 if priority is None else int(Priority.parse(priority)),
+            priority=-1 if priority is None else _level(priority),
             max_retries=-1 if max_retries is None else max_retries,
             timeout=-1.0 if timeout is None else float(timeout),
             metadata=metadata,
-            default_priority=int(Priority.NORMAL),
             default_retries=self.config.max_retries,
         )
 
@@ -326,6 +293,9 @@ class LocalQueue:
             TimeoutError: it is not done by then; the task goes on.
             QueueClosed, ConfigError, MemoryError: as `delay`.
         """
+        from localq.client.reading import result_of
+        from localq.errors import TaskCancelled
+
         _check_seconds("timeout", timeout, least=0.0)
         submitter = self._view if priority is None else self.options(priority=priority)
         future: TaskFuture[R] = submitter._submitter.apply(fn, tuple(args), dict(kwargs or {}))  # type: ignore[assignment]
@@ -333,7 +303,7 @@ class LocalQueue:
             error = future.exception(timeout)
         except TaskCancelled as cancelled:
             error = cancelled
-        return _result_of(future, error)
+        return result_of(future, error)
 
     def map(
         self,
@@ -406,18 +376,22 @@ class LocalQueue:
 
         None when the id is not one of this queue's, or its result is no longer kept.
         """
+        from localq.client.reading import result_from
+
         found = self._read(task_id)
         if found is None:
             return None
         reading, place = found
         if reading.state in (_native.SUCCEEDED, _native.FAILED):
             self._client.touch(*place)
-        return _result_from(reading, task_id, self._client.codec)
+        return result_from(reading, task_id, self._client.codec)
 
     def get_status(self, task_id: str) -> TaskStatus | None:
         """How far the task is; None as for `get_task_result`."""
+        from localq.client.reading import status_of
+
         found = self._read(task_id)
-        return None if found is None else _STATUSES[found[0].state]
+        return None if found is None else status_of(found[0])
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that has not started. Returns whether it is cancelled; a running one goes on."""
@@ -449,12 +423,6 @@ class LocalQueue:
         """True once `close` was called, or the queue broke."""
         return self._client.closed is not None
 
-    def _check_open(self) -> None:
-        if self._client.closed is not None:
-            raise QueueClosed(self._client.closed)
-        if not self._client.is_ours:
-            raise QueueClosed("this process was forked from the one that opened the queue; open one of its own here")
-
     def close(self, wait: bool = True, cancel_pending: bool = False, timeout: float | None = None) -> None:
         """Take no more calls, and end the workers when the rest is done. May be called again.
 
@@ -468,35 +436,7 @@ class LocalQueue:
             ConfigError: a timeout below zero.
         """
         _check_seconds("timeout", timeout, least=0.0)
-        client = self._client
-        if not client.is_ours:
-            return  # a fork: the queue is the parent's
-        if client.closed is None:
-            client.closed = "it was closed"
-        if cancel_pending:
-            for future in client.pending_futures():
-                future.cancel()
-        if not wait:
-            self._space.set_phase(PHASE_DRAINING)
-            self._supervisor.call()
-            return
-        until = None if timeout is None else time.monotonic() + timeout
-        try:
-            while client.pending and self._space.phase != PHASE_BROKEN:
-                left = 1.0 if until is None else until - time.monotonic()
-                if left <= 0:
-                    break
-                client.wait_any(min(left, 1.0))
-        except BaseException:  # Ctrl-C while closing: close all the same, without waiting
-            self._stop(0.0)
-            raise
-        self._stop(STOP_SECONDS if not client.pending else 0.0)
-
-    def _stop(self, patience: float) -> None:
-        """End the workers and the supervisor: by their own, or killed after `patience` seconds."""
-        self._at_exit.cancel()
-        self._finalizer.detach()
-        _stop(self._space, self._client, self._supervisor, patience)
+        self._connection.close(wait, cancel_pending, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -525,160 +465,14 @@ class LocalQueue:
         return f"<LocalQueue {self.name} {self.config.workers} workers, {state}>"
 
 
-class _Lifeline:
-    """What the native client asks of Python while it waits: does the supervisor live, and is somebody watching?"""
+def _level(priority: Priority | int | str) -> int:
+    from localq.model import Priority
 
-    def __init__(self, space: _native.Space) -> None:
-        self._space = space
-        self._client: _native.Client | None = None
-        self._supervisor: SupervisorProcess | None = None
-        self._watcher = Watcher()
-
-    def hold(self, client: _native.Client, supervisor: SupervisorProcess) -> None:
-        self._client = client
-        self._supervisor = supervisor
-
-    def watch(self) -> None:
-        assert self._client is not None
-        self._watcher.wake(self._client)
-
-    def check(self) -> None:
-        """Fail what nobody will run any more."""
-        client, supervisor = self._client, self._supervisor
-        if client is None or supervisor is None or not client.is_ours:
-            return
-        if self._space.phase == PHASE_BROKEN:
-            story = (supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
-            client.closed = client.closed or "its workers could not be started"
-            client.fail_all(lambda task_id, attempts: InitializerFailed(story))
-        elif client.pending and not supervisor.is_alive():
-            client.reap()
-            client.closed = client.closed or f"its supervisor (pid {supervisor.pid}) has ended"
-            client.fail_all(lambda task_id, attempts: SupervisorLost(supervisor.pid, supervisor.exit_status))
-
-
-class _Errors:
-    """The errors that the native client raises, made here."""
-
-    @staticmethod
-    def cancelled(task_id: str | None, attempts: int) -> Exception:
-        return TaskCancelled(task_id=task_id, attempts=attempts)
-
-    @staticmethod
-    def crashed(task_id: str | None, attempts: int, pid: int, wait_status: int) -> Exception:
-        code = os.waitstatus_to_exitcode(wait_status)
-        exit_signal, exit_status = (-code, None) if code < 0 else (None, code)
-        return WorkerCrashed(pid, exit_signal, exit_status, task_id=task_id, attempts=attempts)
-
-    @staticmethod
-    def undecodable(error: Exception, task_id: str | None, attempts: int) -> Exception:
-        reason = f"it can't be rebuilt here: {type(error).__name__}: {error}"
-        made = SerializationError("result", "", "bytes", reason, task_id=task_id, attempts=attempts)
-        made.__cause__ = error
-        return made
-
-    @staticmethod
-    def closed(reason: str) -> Exception:
-        return QueueClosed(reason)
-
-    @staticmethod
-    def full(capacity: int, timeout: float) -> Exception:
-        return QueueFull(capacity, timeout)
-
-
-class _CloseAtExit:
-    """Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does. Registered with
-    the queue, gone with it."""
-
-    def __init__(self, queue: LocalQueue) -> None:
-        self._queue = weakref.ref(queue)
-        atexit.register(self)
-
-    def __call__(self) -> None:
-        queue = self._queue()
-        if queue is not None:
-            queue.close()
-
-    def cancel(self) -> None:
-        atexit.unregister(self)
-
-
-def _abandon(space: _native.Space, client: _native.Client, supervisor: SupervisorProcess) -> None:
-    """The queue was collected without being closed: nobody can use it any more."""
-    if client.is_ours:
-        _stop(space, client, supervisor, 0.0)
-
-
-def _stop(space: _native.Space, client: _native.Client, supervisor: SupervisorProcess, patience: float) -> None:
-    space.set_phase(PHASE_STOPPED)
-    supervisor.call()
-    if not (patience and supervisor.wait(patience)):
-        supervisor.channel.close()  # it kills its workers and ends
-        if not supervisor.wait(STOP_SECONDS):
-            supervisor.kill()
-            supervisor.wait(None)
-    client.reap()
-    client.fail_all(lambda task_id, attempts: TaskCancelled(task_id=task_id, attempts=attempts))
-    supervisor.close()
-    space.close_fds()
-
-
-_STATUSES = {
-    _native.PENDING: TaskStatus.PENDING,
-    _native.RUNNING: TaskStatus.STARTED,
-    _native.SUCCEEDED: TaskStatus.SUCCESS,
-    _native.FAILED: TaskStatus.FAILURE,
-    _native.CANCELLED: TaskStatus.CANCELLED,
-}
-
-
-def _result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[R]:
-    return TaskResult(
-        task_id=future.task_id or "",
-        status=future.status,
-        value=future.result() if error is None else None,
-        error=error,
-        attempts=future.attempts,
-        worker_pid=future.worker_pid or None,
-        submitted_at=_wall(future.submit_ns),
-        started_at=_wall(future.start_ns),
-        finished_at=_wall(future.done_ns),
-    )
-
-
-def _result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]:
-    value, error = None, None
-    if reading.state == _native.SUCCEEDED:
-        try:
-            value = _native.decode_value(reading.payload) if reading.format == 0 else codec.decode_value(reading.format, reading.payload)
-        except Exception as raised:  # the user's own unpickling code may raise anything
-            error = _Errors.undecodable(raised, task_id, reading.attempts)
-    elif reading.crashed:
-        error = _Errors.crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status)
-    elif reading.state == _native.FAILED:
-        error = codec.decode_error(reading.payload, task_id, reading.attempts)  # type: ignore[assignment]
-    elif reading.state == _native.CANCELLED:
-        error = TaskCancelled(task_id=task_id, attempts=reading.attempts)
-    return TaskResult(
-        task_id=task_id,
-        status=_STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
-        value=value,
-        error=error,
-        attempts=reading.attempts,
-        worker_pid=reading.worker_pid or None if reading.attempts else None,
-        submitted_at=_wall(reading.submit_ns),
-        started_at=_wall(reading.start_ns) if reading.attempts else None,
-        finished_at=_wall(reading.done_ns) if reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed else None,
-    )
-
-
-def _wall(monotonic_ns: int) -> float | None:
-    """Seconds since the epoch, from a time of the monotonic clock."""
-    return None if not monotonic_ns else time.time() - (_native.now_ns() - monotonic_ns) / 1e9
+    return int(Priority.parse(priority))
 
 
 def _name_of(fn: object) -> str:
-    return fn if isinstance(fn, str) else fn.name if isinstance(fn, Task) else getattr(fn, "__qualname__", type(fn).__name__)
+    return fn if isinstance(fn, str) else str(getattr(fn, "__qualname__", type(fn).__name__))
 
 
 def _check_whole(name: str, value: object, least: int, most: int | None = None) -> None:

@@ -7,16 +7,13 @@ is ever forked; with `start_method="fork"` it is forked from the client instead 
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enums of all its numbers, which costs as much as our own imports together
 import os
 import select
-import signal
-import socket
 import sys
-from _pickle import loads
 
 from localq.errors import ConfigError
-from localq.functions import encode_function
-from localq.pickling import dumps
+from localq.pool.brief import Brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from localq._native import Space
     from localq.config import QueueConfig
 
-__all__ = ["Brief", "SupervisorProcess", "start_supervisor"]
+__all__ = ["SupervisorProcess", "start_supervisor"]
 
 # Libraries that start a thread per processor unless told otherwise before they are imported.
 THREAD_LIMITS = (
@@ -41,62 +38,22 @@ THREAD_LIMITS = (
 
 _MAIN = (
     "import sys; sys.path.insert(0, {root!r}); "
-    "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {channel})"
+    "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {hear}, {tell})"
 )
 
 
-class Brief:
-    """What the supervisor is told when it starts: plain values and bytes, so that reading it imports nothing."""
-
-    __slots__ = (
-        "client_pid",
-        "cwd",
-        "initializer",
-        "max_memory_per_child",
-        "max_tasks_per_child",
-        "name",
-        "preload",
-        "result_ttl",
-        "serialization",
-        "sys_path",
-        "workers",
-    )
-
-    client_pid: int
-    cwd: str | None
-    initializer: tuple[int, bytes, bytes] | None  # kind, function, pickled arguments
-    max_memory_per_child: int | None
-    max_tasks_per_child: int | None
-    name: str
-    preload: tuple[str, ...]
-    result_ttl: float | None
-    serialization: str
-    sys_path: list[str]
-    workers: int
-
-    @classmethod
-    def of(cls, config: QueueConfig) -> Brief:
-        """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
-        brief = cls()
-        brief.client_pid = os.getpid()
-        brief.cwd = _cwd()
-        brief.initializer = _encode_initializer(config)
-        brief.sys_path = list(sys.path)
-        for name in ("workers", "name", "preload", "max_tasks_per_child", "max_memory_per_child"):
-            setattr(brief, name, getattr(config, name))
-        brief.serialization = config.serialization
-        brief.result_ttl = config.result_ttl
-        return brief
-
-    def to_bytes(self) -> bytes:
-        return dumps({name: getattr(self, name) for name in self.__slots__})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Brief:
-        brief = cls()
-        for name, value in loads(data).items():
-            setattr(brief, name, value)
-        return brief
+def _brief_of(config: QueueConfig) -> Brief:
+    """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
+    brief = Brief()
+    brief.client_pid = os.getpid()
+    brief.cwd = _cwd()
+    brief.initializer = _encode_initializer(config)
+    brief.sys_path = list(sys.path)
+    for name in ("workers", "name", "preload", "max_tasks_per_child", "max_memory_per_child"):
+        setattr(brief, name, getattr(config, name))
+    brief.serialization = config.serialization
+    brief.result_ttl = config.result_ttl
+    return brief
 
 
 def _cwd() -> str | None:
@@ -109,16 +66,20 @@ def _cwd() -> str | None:
 def _encode_initializer(config: QueueConfig) -> tuple[int, bytes, bytes] | None:
     if config.initializer is None:
         return None
+    from localq.functions import encode_function
+    from localq.pickling import dumps as dumps_by_value
+
     kind, function = encode_function(config.initializer)
-    return kind, function, dumps(config.initargs)
+    return kind, function, dumps_by_value(config.initargs)
 
 
 class SupervisorProcess:
-    """The supervisor as its parent sees it: a pid to wait for, and a socket that ends with it."""
+    """The supervisor as its parent sees it: a pid to wait for, and two pipes. It ends when the one to it is closed."""
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, tell: int, hear: int) -> None:
         self.pid = pid
-        self.channel = channel  # closing it is the end of the supervisor, however that comes about
+        self._tell = tell
+        self._hear = hear
         self._pidfd = os.pidfd_open(pid)
         self._status: int | None = None
 
@@ -148,14 +109,20 @@ class SupervisorProcess:
     def call(self) -> None:
         """Make it look at the phase of the Space."""
         try:
-            self.channel.send(b"!", socket.MSG_DONTWAIT)
+            os.write(self._tell, b"!")
         except OSError:  # gone, or so full of calls that it will look anyway
             pass
 
+    def hang_up(self) -> None:
+        """End it: it kills its workers when nobody holds the other end any more."""
+        if self._tell >= 0:
+            os.close(self._tell)
+            self._tell = -1
+
     def news(self) -> bytes | None:
-        """A message from it, if there is one."""
+        """What it has to say, if anything."""
         try:
-            return self.channel.recv(1 << 17, socket.MSG_DONTWAIT) or None
+            return os.read(self._hear, 1 << 16) or None
         except OSError:
             return None
 
@@ -167,11 +134,12 @@ class SupervisorProcess:
             pass
 
     def close(self) -> None:
-        """Let go of the socket and the descriptor. If it still lives, it ends now."""
-        self.channel.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        """Let go of everything. If it still lives, it ends now."""
+        self.hang_up()
+        for fd in (self._hear, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._hear = self._pidfd = -1
 
 
 def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
@@ -182,20 +150,34 @@ def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
         ConfigError: there is no interpreter to execute.
         OSError: the system refuses a process, a socket or memory.
     """
-    brief = Brief.of(config)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    brief = _brief_of(config)
+    their_ear, our_voice = _pipe()
+    our_ear, their_voice = _pipe()
     try:
         start = _fork if config.start_method == "fork" else _execute
-        pid = start(space, brief, ours, theirs, config.threads_per_worker)
-        return SupervisorProcess(pid, ours)
+        pid = start(space, brief, (our_ear, our_voice), (their_ear, their_voice), config.threads_per_worker)
+        return SupervisorProcess(pid, our_voice, our_ear)
     except BaseException:
-        ours.close()
+        os.close(our_ear)
+        os.close(our_voice)
         raise
     finally:
-        theirs.close()
+        os.close(their_ear)
+        os.close(their_voice)
 
 
-def _execute(space: Space, brief: Brief, ours: socket.socket, theirs: socket.socket, threads: int | None) -> int:
+def _pipe() -> tuple[int, int]:
+    """Neither end may ever wait."""
+    ear, voice = os.pipe()
+    os.set_blocking(ear, False)
+    os.set_blocking(voice, False)
+    return ear, voice
+
+
+Ends = tuple[int, int]  # of two pipes: the one to hear by, the one to tell by
+
+
+def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | None) -> int:
     if not sys.executable:
         raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
     control, payload = space.fds
@@ -203,8 +185,8 @@ def _execute(space: Space, brief: Brief, ours: socket.socket, theirs: socket.soc
     try:
         _write_all(told, brief.to_bytes())
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        program = _MAIN.format(root=root, control=control, payload=payload, brief=told, channel=theirs.fileno())
-        handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, payload, told, theirs.fileno())]  # clears CLOEXEC
+        program = _MAIN.format(root=root, control=control, payload=payload, brief=told, hear=theirs[0], tell=theirs[1])
+        handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, payload, told, *theirs)]  # clears CLOEXEC
         nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]  # a task must not read the client's input
         return os.posix_spawn(
             sys.executable,
@@ -243,21 +225,22 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
-def _fork(space: Space, brief: Brief, ours: socket.socket, theirs: socket.socket, threads: int | None) -> int:
+def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | None) -> int:
     pid = os.fork()
     if pid:
         return pid
     run: Callable[..., Any] | None = None
     try:
         os.setpgid(0, 0)
-        ours.close()
+        for fd in ours:
+            os.close(fd)
         os.environ.update(_environment(threads))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         from localq.pool.supervisor import run_supervisor as run
 
-        run(space, brief, theirs)
+        run(space, brief, *theirs)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

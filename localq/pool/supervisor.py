@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: MIT
 """The supervisor: one thread that forks workers, sees them die, finishes what they began and replaces them.
 
-   client --socket, pidfd--> supervisor --fork, pidfd--> workers
+   client --pipe, pidfd--> supervisor --fork, pidfd--> workers
 
-Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the socket, a timer. No task
+Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the pipe, a timer. No task
 passes through it. It ends when its client does, and its workers end when it does (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
 
+import _signal as signal  # see localq.pool.process
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 import time
-from importlib import import_module
 
 from localq import _native
 from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_OPEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
-from localq.pool.process import Brief
+from localq.pool.brief import Brief
 from localq.pool.recovery import recover
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
 
@@ -33,6 +31,7 @@ __all__ = ["main", "run_supervisor"]
 FAILED_STARTS = 5  # so many workers in a row that died before they were ready: give up, tell the client
 BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubles each time
 BACK_OFF_MOST = 5.0
+WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
 
@@ -51,16 +50,18 @@ class _Child:
 class Supervisor:
     """The state of one supervisor process."""
 
-    def __init__(self, space: Space, brief: Brief, channel: socket.socket) -> None:
+    def __init__(self, space: Space, brief: Brief, hear: int, tell: int) -> None:
         self.space = space
         self.brief = brief
-        self.channel = channel
+        self.ear = hear  # the client calls on it; its end is the client's
+        self.voice = tell  # to the client
         self.label = space.join(ROLE_SUPERVISOR, os.getpid())
         self.children: dict[int, _Child] = {}  # by pidfd
         self.failed_starts = 0
         self.start_at: float | None = None  # when the next worker may be started, after failed starts
         self.sweep_every = _sweep_interval(brief.result_ttl)
         self.sweep_at = time.monotonic() + self.sweep_every
+        self.warm_at: float | None = time.monotonic() + WARM_AFTER
         self.client = os.pidfd_open(brief.client_pid)
         self.poll = select.epoll()
 
@@ -68,7 +69,7 @@ class Supervisor:
         """Until the client is gone or has closed the queue and all is done."""
         if os.getppid() != self.brief.client_pid:
             self.end()  # it died before its pid could be held
-        self.poll.register(self.channel, select.EPOLLIN)
+        self.poll.register(self.ear, select.EPOLLIN)
         self.poll.register(self.client, select.EPOLLIN)
         self.preload()
         gc.freeze()  # what is here now is shared with the workers: a collection must not touch its pages
@@ -78,7 +79,7 @@ class Supervisor:
             for fd, _ in self.poll.poll(self.until_next_timer()):
                 if fd == self.client:
                     self.end()
-                elif fd == self.channel.fileno():
+                elif fd == self.ear:
                     self.hear()
                 elif fd in self.children:
                     self.bury(self.children[fd])
@@ -92,9 +93,9 @@ class Supervisor:
     def hear(self) -> None:
         """The client called, or is gone."""
         try:
-            heard = self.channel.recv(64)
-        except OSError:
-            heard = b""
+            heard = os.read(self.ear, 4096)
+        except BlockingIOError:
+            return
         if not heard:
             self.end()
 
@@ -125,7 +126,7 @@ class Supervisor:
     def give_up(self, story: bytes) -> None:
         """No worker can be started: waiting would be in vain, so say so."""
         try:
-            self.channel.send(story[:60000] or b"the workers could not be started", socket.MSG_DONTWAIT)
+            os.write(self.voice, story[:60000] or b"the workers could not be started")
         except OSError:
             pass  # the client is gone, or does not listen: the phase tells it enough
         self.start_at = None
@@ -134,13 +135,16 @@ class Supervisor:
     # timers
 
     def until_next_timer(self) -> float:
-        times = [self.sweep_at] if self.start_at is None else [self.sweep_at, self.start_at]
-        return max(0.0, min(times) - time.monotonic())
+        timers = (self.sweep_at, self.start_at, self.warm_at)
+        return max(0.0, min(at for at in timers if at is not None) - time.monotonic())
 
     def keep_time(self) -> None:
         now = time.monotonic()
         if self.start_at is not None and now >= self.start_at:
             self.start_at = None
+        if self.warm_at is not None and now >= self.warm_at:
+            self.warm_at = None
+            self.warm_up()
         if now >= self.sweep_at:
             self.space.sweep(self.label)
             self.sweep_at = now + self.sweep_every
@@ -150,10 +154,17 @@ class Supervisor:
     def preload(self) -> None:
         for name in self.brief.preload:
             try:
-                import_module(name)
+                __import__(name)
             except Exception:  # whatever a module may raise: the queue can work without it, and tasks that need it will say
                 sys.stderr.write(f"localq {self.brief.name}: preload of {name!r} failed\n")
                 sys.excepthook(*sys.exc_info())
+
+    def warm_up(self) -> None:
+        """Import what most workers need sooner or later, once the queue has proven not to be gone in a moment. The first
+        workers did not wait for it; their successors have it."""
+        for name in ("localq.pickling", "localq.remote_errors", "cloudpickle"):
+            __import__(name)
+        gc.freeze()
 
     def staff(self) -> None:
         """As many workers as there should be, just now."""
@@ -172,7 +183,7 @@ class Supervisor:
         except RuntimeError:  # the roster is full: a row comes back with the next burial
             self.start_at = time.monotonic() + BACK_OFF
             return
-        tell, story = _pipe()
+        tell, story = _story_pipe()
         try:
             pid = os.fork()
         except OSError as error:  # the system is out of processes or memory: try again later
@@ -195,7 +206,8 @@ class Supervisor:
         try:
             supervisor = os.getppid()
             self.poll.close()
-            self.channel.close()
+            os.close(self.ear)
+            os.close(self.voice)
             os.close(self.client)
             for child in self.children.values():
                 os.close(child.pidfd)
@@ -224,7 +236,7 @@ class Supervisor:
         os._exit(0)
 
 
-def _pipe() -> tuple[int, int]:
+def _story_pipe() -> tuple[int, int]:
     story, tell = os.pipe()
     os.set_blocking(story, False)
     return tell, story
@@ -234,16 +246,16 @@ def _sweep_interval(result_ttl: float | None) -> float:
     return SWEEP_MOST if result_ttl is None else min(max(result_ttl / 4, SWEEP_LEAST), SWEEP_MOST)
 
 
-def run_supervisor(space: Space, brief: Brief, channel: socket.socket) -> NoReturn:
+def run_supervisor(space: Space, brief: Brief, hear: int, tell: int) -> NoReturn:
     """Supervise until the end of this process."""
     _native.name_process(f"localq:{brief.name}")
-    Supervisor(space, brief, channel).run()
+    Supervisor(space, brief, hear, tell).run()
 
 
-def main(control: int, payload: int, brief_fd: int, channel_fd: int) -> NoReturn:
-    """The program of a supervisor that was executed: four descriptors, nothing else."""
-    _close_all_but({0, 1, 2, control, payload, brief_fd, channel_fd})
-    for fd in (control, payload, channel_fd):
+def main(control: int, payload: int, brief_fd: int, hear: int, tell: int) -> NoReturn:
+    """The program of a supervisor that was executed: five descriptors, nothing else."""
+    _close_all_but({0, 1, 2, control, payload, brief_fd, hear, tell})
+    for fd in (control, payload, hear, tell):
         os.set_inheritable(fd, False)
     with open(brief_fd, "rb") as told:
         told.seek(0)
@@ -254,7 +266,7 @@ def main(control: int, payload: int, brief_fd: int, channel_fd: int) -> NoReturn
             os.chdir(brief.cwd)
         except OSError as error:
             sys.stderr.write(f"localq {brief.name}: the client's working directory can't be entered: {error}\n")
-    run_supervisor(Space.open(control, payload), brief, socket.socket(fileno=channel_fd))
+    run_supervisor(Space.open(control, payload), brief, hear, tell)
 
 
 def _close_all_but(kept: set[int]) -> None:

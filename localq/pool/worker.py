@@ -6,14 +6,14 @@ Forked by the supervisor, from which it has the Space and the modules already im
 
 from __future__ import annotations
 
+import _signal as signal  # see localq.pool.process
 import os
-import signal
 import sys
 
 from localq import _native
 from localq.codec import Codec
 from localq.errors import SerializationError
-from localq.functions import decode_function
+from localq.lookup import decode_function
 from localq.pool.context import enter_worker
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from localq._native import Space
-    from localq.pool.process import Brief
+    from localq.pool.brief import Brief
 
 __all__ = ["INITIALIZER_FAILED", "RECYCLED", "STOPPED", "run_worker"]
 

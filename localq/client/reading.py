@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What came of a task, as data: from its future, or from a reading of its slot.
+
+Used by the queue's calls that answer by task id.
+"""
+
+from __future__ import annotations
+
+import time
+
+from localq import _native
+from localq.client.failures import crashed, undecodable
+from localq.errors import TaskCancelled
+from localq.model import TaskResult, TaskStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    from localq._native import Reading
+    from localq.client.future import TaskFuture
+    from localq.codec import Codec
+
+    R = TypeVar("R")
+
+__all__ = ["result_from", "result_of", "status_of"]
+
+_STATUSES = {
+    _native.PENDING: TaskStatus.PENDING,
+    _native.RUNNING: TaskStatus.STARTED,
+    _native.SUCCEEDED: TaskStatus.SUCCESS,
+    _native.FAILED: TaskStatus.FAILURE,
+    _native.CANCELLED: TaskStatus.CANCELLED,
+}
+
+
+def status_of(reading: Reading) -> TaskStatus:
+    """How far the task was when it was read."""
+    return _STATUSES[reading.state]
+
+
+def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[R]:
+    """Of a future that is done; `error` is what it ended with."""
+    return TaskResult(
+        task_id=future.task_id or "",
+        status=future.status,
+        value=future.result() if error is None else None,
+        error=error,
+        attempts=future.attempts,
+        worker_pid=future.worker_pid or None,
+        submitted_at=_wall(future.submit_ns),
+        started_at=_wall(future.start_ns),
+        finished_at=_wall(future.done_ns),
+    )
+
+
+def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]:
+    """Of a slot, whatever the state of its task."""
+    value, error = None, None
+    if reading.state == _native.SUCCEEDED:
+        try:
+            value = _native.decode_value(reading.payload) if reading.format == 0 else codec.decode_value(reading.format, reading.payload)
+        except Exception as raised:  # the user's own unpickling code may raise anything
+            error = undecodable(raised, task_id, reading.attempts)
+    elif reading.crashed:
+        error = crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status)
+    elif reading.state == _native.FAILED:
+        error = codec.decode_error(reading.payload, task_id, reading.attempts)  # type: ignore[assignment]
+    elif reading.state == _native.CANCELLED:
+        error = TaskCancelled(task_id=task_id, attempts=reading.attempts)
+    return TaskResult(
+        task_id=task_id,
+        status=_STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
+        value=value,
+        error=error,
+        attempts=reading.attempts,
+        worker_pid=reading.worker_pid or None if reading.attempts else None,
+        submitted_at=_wall(reading.submit_ns),
+        started_at=_wall(reading.start_ns) if reading.attempts else None,
+        finished_at=_wall(reading.done_ns) if reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed else None,
+    )
+
+
+def _wall(monotonic_ns: int) -> float | None:
+    """Seconds since the epoch, from a time of the monotonic clock."""
+    return None if not monotonic_ns else time.time() - (_native.now_ns() - monotonic_ns) / 1e9

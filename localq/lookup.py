@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""From the bytes that name a function to the function: the worker's half of `localq.functions`.
+
+Apart from the other half because this is all that a worker needs to start, and the less that is the sooner it does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from localq.errors import FunctionNotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["KIND_NAME", "KIND_REFERENCE", "KIND_VALUE", "decode_function"]
+
+KIND_REFERENCE = 0  # "module:qualname"
+KIND_VALUE = 1  # a pickle
+KIND_NAME = 2  # the name of a task that the worker's modules register
+
+
+def decode_function(kind: int, payload: bytes | bytearray | memoryview) -> Callable[..., object]:
+    """The callable that `encode_function` described.
+
+    Raises:
+        FunctionNotFound: its module, its name in there, or a task of that name does not exist here.
+        Exception: whatever importing its module or unpickling it raised.
+    """
+    match kind:
+        case 0:
+            return _import(str(payload, "utf-8"))
+        case 1:
+            from _pickle import loads
+
+            return loads(payload)  # type: ignore[no-any-return]
+        case 2:
+            from localq.tasks import registered
+
+            return registered(str(payload, "utf-8"))
+    raise ValueError(f"functions come in kinds 0, 1 and 2, not {kind}")
+
+
+def _import(reference: str) -> Callable[..., object]:
+    module_name, _, qualname = reference.partition(":")
+    try:
+        __import__(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there; one that it imports is not
+        raise FunctionNotFound(reference, f"no module {error.name!r} in {_search_path()}") from error
+    found: object = sys.modules[module_name]
+    for name in qualname.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            file = getattr(sys.modules[module_name], "__file__", None) or "built in"
+            raise FunctionNotFound(reference, f"module {module_name!r} ({file}) has no {qualname!r}") from error
+    return found  # type: ignore[return-value]  # it was callable where it came from
+
+
+def _search_path() -> str:
+    head = ", ".join(map(repr, sys.path[:4]))
+    return f"sys.path [{head}{', ...' if len(sys.path) > 4 else ''}]"
