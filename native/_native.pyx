@@ -96,11 +96,8 @@ def encode_value(value):
     """`value` as MessagePack, or None when MessagePack can't carry it exactly."""
     cdef lq_out out
     memset(&out, 0, sizeof(out))
-    cdef int status = lq_value_encode(&out, <PyObject *>value)
     try:
-        if status < 0:
-            raise
-        return out_bytes(&out) if status == LQ_VALUE_OK else None
+        return out_bytes(&out) if lq_value_encode(&out, <PyObject *>value) == LQ_VALUE_OK else None
     finally:
         lq_out_free(&out)
 
@@ -108,11 +105,9 @@ def encode_value(value):
 def encode_args(tuple args, Py_ssize_t first, kwargs):
     cdef lq_out out
     memset(&out, 0, sizeof(out))
-    cdef int status = lq_value_encode_args(&out, <PyObject *>args, first, <PyObject *>kwargs if kwargs is not None else NULL)
+    cdef PyObject *named = <PyObject *>kwargs if kwargs is not None else NULL
     try:
-        if status < 0:
-            raise
-        return out_bytes(&out) if status == LQ_VALUE_OK else None
+        return out_bytes(&out) if lq_value_encode_args(&out, <PyObject *>args, first, named) == LQ_VALUE_OK else None
     finally:
         lq_out_free(&out)
 
@@ -120,19 +115,14 @@ def encode_args(tuple args, Py_ssize_t first, kwargs):
 def encode_items(items):
     cdef lq_out out
     memset(&out, 0, sizeof(out))
-    cdef int status = lq_value_encode_items(&out, <PyObject *>items)
     try:
-        if status < 0:
-            raise
-        return out_bytes(&out) if status == LQ_VALUE_OK else None
+        return out_bytes(&out) if lq_value_encode_items(&out, <PyObject *>items) == LQ_VALUE_OK else None
     finally:
         lq_out_free(&out)
 
 
 cdef object take_ref(PyObject *new):
-    """A new reference from C; NULL means that an exception is set."""
-    if new == NULL:
-        raise
+    """The object behind a new reference that C returned."""
     cdef object value = <object>new
     Py_DECREF(value)
     return value
@@ -155,8 +145,7 @@ def decode_args(data not None):
     cdef PyObject *kwargs = NULL
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        if lq_value_decode_args(<const unsigned char *>view.buf, <size_t>view.len, &args, &kwargs) < 0:
-            raise
+        lq_value_decode_args(<const unsigned char *>view.buf, <size_t>view.len, &args, &kwargs)
         return take_ref(args), (take_ref(kwargs) if kwargs != NULL else None)
     finally:
         PyBuffer_Release(&view)
@@ -468,6 +457,7 @@ cdef class Future:
     cdef readonly uint64_t submit_ns, start_ns, done_ns
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
+    cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
 
     @property
     def _watch(self):
@@ -591,6 +581,8 @@ cdef class Future:
         self.value = value
         self.state = state
         self.client.unsettled -= 1
+        if self.client.unsettled == 0:
+            self.client.keep = None
         if watch is not None:
             self.client.watched -= 1
             watch.finished(self)
@@ -661,9 +653,11 @@ cdef class Submitter:
     cdef Client client
     cdef readonly Options options
     cdef readonly object delay
+    cdef object owner                 # as long as somebody can submit, the queue lives
 
-    def __init__(self, Client client not None, Options options not None):
+    def __init__(self, Client client not None, Options options not None, owner=None):
         self.client = client
+        self.owner = owner
         self.options = options
         self.delay = PyCFunction_NewEx(&DELAY, self, "localq")
 
@@ -693,16 +687,19 @@ cdef class Client:
     cdef Follower *followers
     cdef uint32_t since_reap
     cdef uint32_t unsettled           # futures that were sent and are not done
+    cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or the reason why nothing can be submitted
 
-    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, future_type, resolve, on_tick, on_watched, errors):
-        """`resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
+                 errors):
+        """`owner()` is what must live while futures wait; `resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout)."""
         self.space = space
         self.codec = codec
         self.fast = codec.fast
+        self.owner = owner
         self.future_type = future_type
         self.resolve = resolve
         self.on_tick = on_tick
@@ -866,9 +863,17 @@ cdef class Client:
         entry.pending += 1
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
-        while lq_client_submit(&self.client, index) != LQ_OK:
-            self.sleep_once(None, NS // 100)    # the ring is full of duplicates after a recovery: workers pass them over
+        try:
+            while lq_client_submit(&self.client, index) != LQ_OK:
+                self.sleep_once(None, NS // 100)    # full of duplicates after a recovery: workers pass them over
+        except BaseException:
+            self.futures[index] = NULL
+            Py_DECREF(future)
+            lq_client_discard(&self.client, index)
+            raise
         future.submit_ns = slot.submit_ns
+        if self.unsettled == 0:
+            self.keep = self.owner()            # dropped by its user, a queue still finishes what it took
         self.unsettled += 1
         self.since_reap += 1
         if self.since_reap >= 64:               # keep slots warm while a long loop submits
@@ -907,8 +912,6 @@ cdef class Client:
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
                     self.store(index, options, self.out.base, self.out.len)
-            elif status < 0:
-                raise
             else:
                 self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
         except BaseException as error:
@@ -966,8 +969,6 @@ cdef class Client:
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
                     self.store(index, options, self.out.base, self.out.len)
-            elif status < 0:
-                raise
             else:
                 self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
                                    else self.codec.encode_call((items,), {}, None, entry.function))
@@ -1022,6 +1023,7 @@ cdef class Client:
         future.start_ns = slot.start_ns
         future.done_ns = slot.done_ns
         future.items_begun = lq_slot_items_begun(slot)
+        future.payload_bytes = <uint64_t>slot.args_bytes + slot.result_bytes
         future.entry.pending -= 1
         future.entry = None
         cdef State state = IS_CANCELLED
@@ -1035,6 +1037,9 @@ cdef class Client:
                 else:
                     state = IS_ENCODED
                     value = (slot.result_format & ~MIXED, self.result_bytes(slot))
+            elif outcome == LQ_OUTCOME_FAILURE and slot.result_bytes == 0:
+                state, value = IS_ERROR, MemoryError("the task failed, and the arena had no room for its error: give the"
+                                                     " queue a larger memory=")
             elif outcome == LQ_OUTCOME_FAILURE:
                 state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
             elif outcome == LQ_OUTCOME_CRASHED:
@@ -1081,7 +1086,6 @@ cdef class Client:
         """One sleep, as leader or follower, then reap. Wakes early whenever there is news."""
         cdef lq_status status
         cdef uint32_t wanted = 0
-        cdef Follower me
         if not lq_client_is_ours(&self.client):
             raise self.closed_error("this process was forked from the one that opened the queue")
         if self.leading:
@@ -1312,8 +1316,7 @@ cdef class Worker:
             known = self.find(slot)
             function = <object>known.function
         if slot.args_format == MSGPACK:
-            if lq_value_decode_args(self.args_at(slot), slot.args_bytes, &args, &kwargs) < 0:
-                raise
+            lq_value_decode_args(self.args_at(slot), slot.args_bytes, &args, &kwargs)
             arguments = take_ref(args)
             if kwargs != NULL:
                 keywords = take_ref(kwargs)
@@ -1340,8 +1343,6 @@ cdef class Worker:
         if self.fast:
             self.out.base, self.out.cap, self.out.len = slot.result, LQ_INLINE_BYTES, 0
             status = lq_value_encode(&self.out, <PyObject *>result)
-            if status < 0:
-                raise
         if status == LQ_VALUE_OK:
             if self.out.base != slot.result:
                 self.store(index, self.out.base, self.out.len)
@@ -1398,9 +1399,8 @@ cdef class Worker:
         payload = self.codec.encode_error(error)
         try:
             self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
-        except MemoryError as full:
-            payload = self.codec.encode_error(full.with_traceback(None))
-            self.finish_bytes(index, slot, payload[:0], LQ_OUTCOME_FAILURE, MSGPACK)
+        except Exception:       # no room even for the error: the client makes one of no bytes
+            lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, MSGPACK, 0)
         return 0
 
     # ---- chunks

@@ -209,11 +209,10 @@ cdef extern from "lq_value.h":
     enum:
         LQ_VALUE_OK
         LQ_VALUE_FOREIGN
-        LQ_VALUE_ERROR
-    int lq_value_encode(lq_out *out, PyObject *value)
-    int lq_value_encode_args(lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs)
-    int lq_value_encode_call(lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
-    int lq_value_encode_items(lq_out *out, PyObject *items)
-    PyObject *lq_value_decode(const unsigned char *buf, size_t length)
-    int lq_value_decode_args(const unsigned char *buf, size_t length, PyObject **args, PyObject **kwargs)
+    int lq_value_encode(lq_out *out, PyObject *value) except -1
+    int lq_value_encode_args(lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs) except -1
+    int lq_value_encode_call(lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) except -1
+    int lq_value_encode_items(lq_out *out, PyObject *items) except -1
+    PyObject *lq_value_decode(const unsigned char *buf, size_t length) except NULL
+    int lq_value_decode_args(const unsigned char *buf, size_t length, PyObject **args, PyObject **kwargs) except -1
     void lq_out_free(lq_out *out)

@@ -10,7 +10,7 @@
  * types. Keys of a dict are scalars, or tuples of scalars. All else is "foreign" and left
  * to pickle: subclasses, longer ints, lone surrogates, more than LQ_VALUE_DEPTH containers
  * inside each other, and everything that two paths lead to and that could be changed (see
- * `enum place` in lq_value.c), because MessagePack would make two objects of it.
+ * `enum place` in lq_value_encode.c), because MessagePack would make two objects of it.
  *
  * A tuple is ext type LQ_VALUE_TUPLE whose data is one MessagePack array; the other types
  * are MessagePack's own.

@@ -49,6 +49,7 @@ class Connection:
             space.join(_native.ROLE_CLIENT, os.getpid()),
             os.getpid(),
             codec=Codec(config.serialization),
+            owner=me,
             future_type=TaskFuture,
             resolve=publisher.resolve,
             on_tick=lambda: _call(me, Connection.check),
@@ -101,6 +102,7 @@ class Connection:
         except BaseException:  # Ctrl-C while closing: close all the same, without waiting
             self.end(0.0)
             raise
+        self.check()  # what can't be done any more fails with its reason, not as cancelled
         self.end(STOP_SECONDS if not client.waiting else 0.0)
 
     def end(self, patience: float) -> None:
@@ -124,9 +126,9 @@ class Connection:
         self._space.close_fds()
 
     def __del__(self) -> None:
-        """The queue was dropped without being closed: nobody can use it any more."""
+        """The queue was dropped without being closed, and nothing waits any more: nobody can use it."""
         if not getattr(self, "_ended", True):
-            self.end(0.0)
+            self.end(STOP_SECONDS)
 
 
 def _call(me: weakref.ref[Connection], method: object) -> None:

@@ -29,6 +29,7 @@ __all__ = ["ChunkSizes", "MapResults", "items_of"]
 
 CHUNK_SECONDS = 0.002  # sending a chunk costs some 10 us: well below a hundredth of that
 MOST_ITEMS = 16384  # a chunk's results are decoded in one go
+CHUNK_BYTES = 4 << 20  # to and fro: beyond that, copying costs more than sending
 GROWTH = 4  # a chunk is at most so many times longer than the last: one measurement may mislead
 AHEAD = 2  # chunks sent ahead for each worker
 
@@ -36,13 +37,15 @@ AHEAD = 2  # chunks sent ahead for each worker
 class ChunkSizes:
     """How many items the next chunk should have. Pure arithmetic; knows nothing of tasks.
 
-    `total` is how many items there are (None: unknown); `fixed` a chunksize asked for.
+    `total` is how many items there are (None: unknown); `fixed` a chunksize asked for; `memory` the bytes there are for all
+    that is on its way.
     """
 
-    __slots__ = ("_fixed", "_most", "_next")
+    __slots__ = ("_fixed", "_most", "_most_bytes", "_next")
 
-    def __init__(self, total: int | None, workers: int, fixed: int | None) -> None:
+    def __init__(self, total: int | None, workers: int, fixed: int | None, memory: int = 1 << 40) -> None:
         self._fixed = fixed
+        self._most_bytes = min(CHUNK_BYTES, memory // (8 * workers))
         # At least four chunks a worker, so that one slow chunk does not leave the others idle at the end.
         self._most = MOST_ITEMS if total is None else max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
         self._next = fixed or 1
@@ -51,11 +54,12 @@ class ChunkSizes:
     def next(self) -> int:
         return self._next
 
-    def measured(self, items: int, seconds: float) -> None:
-        """A chunk of `items` ran for `seconds`."""
+    def measured(self, items: int, seconds: float, size: int = 0) -> None:
+        """A chunk of `items` ran for `seconds`, and `size` bytes travelled for it, to and fro."""
         if self._fixed is None and items:
             fitting = int(CHUNK_SECONDS * items / seconds) if seconds > 0 else MOST_ITEMS
-            self._next = max(1, min(fitting, items * GROWTH, self._most))
+            lean = self._most_bytes * items // size if size else MOST_ITEMS
+            self._next = max(1, min(fitting, lean, items * GROWTH, self._most))
 
 
 class _Chunk:
@@ -190,7 +194,7 @@ class MapResults(_native.Results):
             return True, [(False, error)] * len(chunk.items)
         results: list[Any] = future.result()
         if future.run_seconds is not None:
-            self._sizes.measured(len(results), future.run_seconds)
+            self._sizes.measured(len(results), future.run_seconds, future.payload_bytes)
         failed = sum(not ok for ok, _ in results) if future.mixed and self._progress is not None else 0
         self._tell(len(results), failed)
         self._send_ahead()  # before the consumer takes its time with these

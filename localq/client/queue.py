@@ -41,7 +41,8 @@ class QueueView(Generic[P]):
     def __init__(self, queue: LocalQueue, options: _native.Options) -> None:
         self._connection = queue._connection
         self._workers = queue.config.workers
-        self._submitter = _native.Submitter(queue._client, options)
+        self._memory = queue.config.memory
+        self._submitter = _native.Submitter(queue._client, options, queue._connection)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
 
@@ -109,7 +110,7 @@ class QueueView(Generic[P]):
             self._connection.resolve(fn),
             items,
             star=star,
-            sizes=ChunkSizes(total, self._workers, chunksize),
+            sizes=ChunkSizes(total, self._workers, chunksize, self._memory),
             workers=self._workers,
             ordered=ordered,
             timeout=timeout,

@@ -1,0 +1,549 @@
+# SPDX-License-Identifier: MIT
+"""What the native core offers to Python; made from native/_native.pyx.
+
+Its users are localq.client (Client, Future, Results, Submitter), localq.pool (Space, Worker) and whoever looks into a queue
+(Space, Reading). What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in; the
+protocols here say what these must have.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar, final
+
+from typing_extensions import Buffer
+
+_R_co = TypeVar("_R_co", covariant=True)
+
+FORMAT_MSGPACK: Final = 0
+"""The format of payloads that this module encodes and decodes by itself; all others are the codec's."""
+
+ROLE_CLIENT: Final[int]
+ROLE_SUPERVISOR: Final[int]
+ROLE_WORKER: Final[int]
+
+PHASE_OPEN: Final[int]
+PHASE_DRAINING: Final[int]
+PHASE_STOPPED: Final[int]
+PHASE_BROKEN: Final[int]
+
+ROWS: Final[int]
+"""Rows of the roster. Row 0 is nobody's."""
+
+KIND_CALL: Final[int]
+KIND_CHUNK: Final[int]
+KIND_STARCHUNK: Final[int]
+
+IN_BAND: Final[int]
+"""The `row` of a FunctionEntry whose function travels with each call."""
+
+PENDING: Final[int]
+RUNNING: Final[int]
+SUCCEEDED: Final[int]
+FAILED: Final[int]
+CANCELLED: Final[int]
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+def encode_value(value: object) -> bytes | None:
+    """`value` as MessagePack, or None when MessagePack can't carry it exactly."""
+
+def encode_args(args: tuple[object, ...], first: int, kwargs: dict[str, Any] | None) -> bytes | None:
+    """The arguments of a call, args[first:] and `kwargs`; None as for `encode_value`."""
+
+def encode_items(items: list[Any] | tuple[Any, ...]) -> bytes | None:
+    """The items of a chunk, each a value of its own; None as for `encode_value`."""
+
+def decode_value(data: Buffer) -> Any:
+    """The value in a bytes-like object. Raises ValueError when it is not exactly one MessagePack value."""
+
+def decode_args(data: Buffer) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+    """(args, kwargs or None) from a bytes-like object. Raises ValueError like decode_value."""
+
+# --- this process ---------------------------------------------------------------------------------------------------
+
+def name_process(name: str) -> None:
+    """What ps and top show for this process; the kernel keeps 15 bytes."""
+
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when its parent ends. `parent` is who that should be: it may be gone already."""
+
+def now_ns() -> int:
+    """CLOCK_MONOTONIC, as the times in slots are."""
+
+# --- the shared memory ----------------------------------------------------------------------------------------------
+
+class _Row(TypedDict):
+    row: int
+    live: bool
+    role: int
+    pid: int
+    ready: bool
+    succeeded: int
+    failed: int
+    items: int
+    run_ns: int
+    task: tuple[int, int] | None  # slot, generation
+    task_since_ns: int
+
+class Space:
+    """All shared memory of one queue. Closed when the last object that uses it is gone."""
+
+    @staticmethod
+    def create(
+        *, capacity: int, result_cache_size: int, queues: int, cpus: int, memory: int, ttl_ms: int, identity: int
+    ) -> Space:
+        """A new Space. Raises OSError when the system refuses memory, MemoryError when the sizes are out of range."""
+
+    @staticmethod
+    def open(control_fd: int, payload_fd: int, writable: bool = True) -> Space:
+        """Attach to a Space made elsewhere; takes both fds over. Raises LayoutMismatch, SpaceCorrupt, OSError."""
+
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def fds(self) -> tuple[int, int]:
+        """(control, payload): what another process needs to open the same Space."""
+
+    def close_fds(self) -> None:
+        """The mapping stays; nobody else can be given the Space from here any more."""
+
+    @property
+    def identity(self) -> int:
+        """A random number that tells this queue from all others; part of its task ids."""
+
+    @property
+    def capacity(self) -> int:
+        """Tasks that may be on their way at once."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arena."""
+
+    @property
+    def phase(self) -> int:
+        """One of PHASE_*."""
+
+    def set_phase(self, phase: int) -> None:
+        """Forward only; wakes everybody."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers the supervisor keeps."""
+
+    def set_workers(self, workers: int) -> None: ...
+    def join(self, role: int, pid: int) -> int:
+        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use."""
+
+    def sign_in(self, label: int, pid: int) -> None:
+        """The row was taken by the parent; this is the process that it is for."""
+
+    def set_ready(self, label: int) -> None:
+        """This worker takes tasks from now on."""
+
+    def bury(self, label: int) -> None:
+        """The kernel proved this process dead: its words may be recovered."""
+
+    def recover(self, label: int, wait_status: int) -> tuple[int, int, int, int]:
+        """One pass. Returns (labels found, requeued, crashed, released)."""
+
+    def release(self, label: int) -> None:
+        """No word bears the label any more: the row may be used again."""
+
+    def sweep(self, label: int) -> int:
+        """Let go of what has expired or belongs to nobody. Returns how many."""
+
+    def check(self) -> str | None:
+        """None when everything is accounted for, else the first contradiction. Only while nobody is at work."""
+
+    def row(self, index: int) -> _Row | None:
+        """One row of the roster, for people; None when it is free."""
+
+    def rows(self) -> list[_Row]:
+        """All rows that are in use."""
+
+    def depths(self) -> list[list[int]]:
+        """Queued entries, per queue and priority. A reading: it is old when it returns."""
+
+    def arena(self) -> tuple[int, int, int]:
+        """(bytes held by tasks and results, bytes kept warm by processes, spans in use of 1 MiB each)."""
+
+    def slots(self) -> dict[str, int]:
+        """How many slots are in each state."""
+
+    def read(self, index: int, generation: int) -> Reading | None:
+        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""
+
+@final
+class Reading:
+    """A frozen reading of one task. Times are CLOCK_MONOTONIC nanoseconds, 0 where not reached."""
+
+    @property
+    def state(self) -> int:
+        """PENDING, RUNNING, SUCCEEDED, FAILED or CANCELLED."""
+
+    @property
+    def crashed(self) -> bool:
+        """FAILED because its worker died; `wait_status` says how."""
+
+    @property
+    def payload(self) -> bytes:
+        """The result or the error, encoded; None (whatever the type says) before there is one, or after a crash."""
+
+    @property
+    def format(self) -> int:
+        """How a result is encoded."""
+
+    @property
+    def kind(self) -> int:
+        """KIND_CALL, KIND_CHUNK or KIND_STARCHUNK."""
+
+    @property
+    def wait_status(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def worker_pid(self) -> int: ...
+    @property
+    def submit_ns(self) -> int: ...
+    @property
+    def start_ns(self) -> int: ...
+    @property
+    def done_ns(self) -> int: ...
+
+# --- the submitting side --------------------------------------------------------------------------------------------
+
+@final
+class FunctionEntry:
+    """A published function: its row in the table, and how to see that it is still what was published.
+
+    `checks` is a flat tuple of (container, key, expected); see localq.captures. `missing` stands there for a name or a cell
+    that has no value. `unstable`: something it captured can change unseen, so it is published anew at each use.
+    """
+
+    def __init__(
+        self,
+        function: object,
+        row: int,
+        generation: int,
+        checks: tuple[object, ...] = (),
+        missing: object = None,
+        unstable: bool = False,
+    ) -> None: ...
+    @property
+    def function(self) -> Any: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def checks(self) -> tuple[object, ...]: ...
+    @property
+    def unstable(self) -> bool: ...
+
+    pending: int
+    """This client's tasks that still need the row."""
+    queue: int
+    """Number of the queue, -1: the caller's; `priority` and `max_retries` likewise."""
+    priority: int
+    max_retries: int
+
+    def is_current(self) -> bool:
+        """Whether every check still holds."""
+
+class _Watch(Protocol):
+    def finished(self, future: Any, /) -> object:
+        """Called once, when the future is done."""
+
+class Future(Generic[_R_co]):
+    """What a submission hands out, as far as it must be fast. localq.client.future.TaskFuture makes it a
+    concurrent.futures.Future.
+
+    `attempts`, `worker_pid` and the times (CLOCK_MONOTONIC nanoseconds) are 0 until it is done, but `submit_ns`.
+    """
+
+    def __class_getitem__(cls, item: Any, /) -> Any: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def task_id(self) -> str | None:
+        """Names the task and its queue; `get_task_result` takes it."""
+
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def worker_pid(self) -> int: ...
+    @property
+    def submit_ns(self) -> int: ...
+    @property
+    def start_ns(self) -> int: ...
+    @property
+    def done_ns(self) -> int: ...
+    @property
+    def mixed(self) -> bool:
+        """Of a chunk: its results are (True, value) or (False, encoded error), because some items failed."""
+
+    @property
+    def items_begun(self) -> int:
+        """Of a chunk: items begun in its last run."""
+
+    def done(self) -> bool:
+        """True once it was cancelled or has finished."""
+
+    def cancelled(self) -> bool:
+        """True if it was cancelled before it ran."""
+
+    def running(self) -> bool:
+        """True while a worker runs it."""
+
+    def result(self, timeout: float | None = None) -> _R_co:
+        """Wait for the task and return what its function returned.
+
+        Args:
+            timeout: seconds to wait at most; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not done by then; the task goes on.
+            CancelledError: it was cancelled.
+            Whatever the function raised, of the same type where it can be rebuilt; WorkerCrashed, SerializationError, ...
+        """
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return what it raised, or None. Raises TimeoutError or CancelledError like result()."""
+
+    def cancel(self) -> bool:
+        """Cancel the task if it has not started. Returns whether it is cancelled; a running task goes on."""
+
+    # For localq.client.
+
+    @property
+    def _native_state(self) -> int:
+        """PENDING, RUNNING, SUCCEEDED, FAILED or CANCELLED."""
+
+    @property
+    def _refused(self) -> bool:
+        """True when it failed before anything was sent."""
+
+    @property
+    def _watch(self) -> Any:
+        """What `_adopt_watch` gave it, or None."""
+
+    def _adopt_watch(self, watch: _Watch) -> Any:
+        """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
+
+    def _fail(self, error: BaseException) -> None:
+        """End it with `error`, without a worker: nothing will come any more."""
+
+class Results:
+    """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it.
+
+    A subclass has `_next_chunk()`, which returns (whether it holds pairs, the list of results) or raises StopIteration, and
+    `_unwrap((ok, value or error))`, which makes a result of a pair or raises.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+@final
+class Options:
+    """What differs between calls. Frozen once made. -1 is the function's own, or else the default."""
+
+    def __init__(
+        self,
+        queue: int = -1,
+        priority: int = -1,
+        max_retries: int = -1,
+        timeout: float = -1.0,
+        metadata: object = None,
+        default_priority: int = 2,
+        default_retries: int = 0,
+    ) -> None: ...
+    @property
+    def queue(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def max_retries(self) -> int: ...
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for room, -1: for ever."""
+
+    @property
+    def metadata(self) -> Any: ...
+    @property
+    def default_priority(self) -> int: ...
+    @property
+    def default_retries(self) -> int: ...
+
+@final
+class Submitter:
+    """`delay` with one set of options. Hot: called once a task. The futures are of the client's `future_type`."""
+
+    def __init__(self, client: Client, options: Options) -> None: ...
+    @property
+    def options(self) -> Options: ...
+    @property
+    def delay(self) -> Callable[..., Any]:
+        """delay(fn, /, *args, **kwargs): submit fn(*args, **kwargs) and return its future at once."""
+
+    def apply(self, fn: Callable[..., object] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same with the arguments as a tuple and a dict."""
+
+    def chunk(self, entry: FunctionEntry, items: list[Any], star: bool) -> Any:
+        """Submit a chunk of a map: fn(item) or fn(*item) for each. Its result is the list of results."""
+
+class _ClientCodec(Protocol):
+    """See localq.codec.Codec."""
+
+    @property
+    def fast(self) -> bool: ...
+    def encode_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], metadata: Any, function: Any, /
+    ) -> tuple[int, bytes]: ...
+    def encode_items(self, items: list[Any], /) -> tuple[int, bytes]: ...
+    def decode_value(self, format: int, payload: bytes, /) -> Any: ...
+    def decode_error(self, payload: bytes, task_id: str | None, attempts: int, /) -> BaseException: ...
+
+class _ClientErrors(Protocol):
+    """Makes the errors that a client raises; see localq.client.failures."""
+
+    def cancelled(self, task_id: str | None, attempts: int, /) -> BaseException: ...
+    def crashed(self, task_id: str | None, attempts: int, pid: int, wait_status: int, /) -> BaseException: ...
+    def undecodable(self, error: Exception, task_id: str | None, attempts: int, /) -> BaseException: ...
+    def closed(self, reason: str, /) -> BaseException: ...
+    def full(self, capacity: int, timeout: float, /) -> BaseException: ...
+
+class Client:
+    """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
+
+    def __init__(
+        self,
+        space: Space,
+        label: int,
+        pid: int,
+        *,
+        codec: _ClientCodec,
+        future_type: type[Future[Any]],
+        resolve: Callable[[Any], FunctionEntry],
+        on_tick: Callable[[], object],
+        on_watched: Callable[[], object],
+        errors: _ClientErrors,
+    ) -> None:
+        """`resolve(fn)` returns a FunctionEntry for what `functions` does not have, or no longer; `on_tick()` is called now
+        and then while waiting and may fail futures; `on_watched()` when a future gets a watch. Raises OSError."""
+
+    @property
+    def codec(self) -> Any:
+        """The one handed in."""
+
+    @property
+    def functions(self) -> dict[Any, FunctionEntry]:
+        """Callable to entry; whoever resolves fills it."""
+
+    @property
+    def pending(self) -> int:
+        """Tasks submitted and not yet reaped."""
+
+    @property
+    def waiting(self) -> int:
+        """Futures that are not done. Fewer than `pending` after a cancellation, whose slot comes back later."""
+
+    watched: int
+    """Futures that have a watch: they want to be finished without being asked."""
+    closed: str | None
+    """None, or the reason why nothing can be submitted."""
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a process forked from the one that opened the queue."""
+
+    def check_open(self) -> int:
+        """Raise QueueClosed when nothing can be submitted."""
+
+    def parse_id(self, task_id: str) -> tuple[int, int] | None:
+        """(slot, generation) of an id of this queue, or None."""
+
+    def future_of(self, slot: int, generation: int) -> Future[Any] | None:
+        """The future that waits for a task of this client, or None."""
+
+    def pending_futures(self) -> list[Future[Any]]:
+        """The futures that still wait. A list of its own."""
+
+    def publish(self, kind: int, payload: bytes) -> tuple[int, int] | None:
+        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
+
+    def unpublish(self, row: int) -> None:
+        """Take a function out again. No task may need it any more."""
+
+    def reap(self) -> int:
+        """Finish every future whose task is done. Returns how many."""
+
+    def wait_for(self, future: Future[Any], timeout: float | None) -> None:
+        """Until the future is done. Raises TimeoutError; lets KeyboardInterrupt through."""
+
+    def wait_any(self, seconds: float) -> None:
+        """Sleep until something of this client's is done, at most `seconds`; then finish what is done."""
+
+    def touch(self, slot: int, generation: int) -> None:
+        """A cached result was read: it is evicted last now."""
+
+    def fail_all(self, make_error: Callable[[str | None, int], BaseException]) -> None:
+        """End every waiting future with `make_error(task_id, attempts)`: nobody will run them."""
+
+# --- a worker -------------------------------------------------------------------------------------------------------
+
+_Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any] | None, Any, Any]
+
+class _WorkerCodec(Protocol):
+    """See localq.codec.Codec."""
+
+    @property
+    def fast(self) -> bool: ...
+    def decode_call(self, format: int, payload: bytes, /) -> _Call:
+        """(args, kwargs, metadata, function in-band or None)."""
+
+    def decode_items(self, format: int, payload: bytes, /) -> list[Any]: ...
+    def encode_value(self, value: Any, /) -> tuple[int, bytes]: ...
+    def encode_error(self, exc: BaseException, /) -> bytes: ...
+
+@final
+class Worker:
+    """The take-run-report loop of one worker process."""
+
+    def __init__(
+        self,
+        space: Space,
+        label: int,
+        pid: int,
+        *,
+        codec: _WorkerCodec,
+        load: Callable[[int, bytes], Callable[..., object]],
+        run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any],
+        too_large: Callable[[int, int], BaseException],
+    ) -> None:
+        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
+        makes the error for a result that can never fit."""
+
+    tasks_left: int
+    """Tasks to run before `run` returns "recycle"; 0: no limit."""
+    after_task: Callable[[], bool] | None
+    """Called after each task; true ends the loop as well."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a task in hand."""
+
+    @property
+    def metadata(self) -> Any:
+        """Of the task in hand; None if it has none."""
+
+    @property
+    def task_id(self) -> str | None:
+        """Of the task in hand, or None."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run of the task in hand."""
+
+    def run(self) -> Literal["stopped", "recycle"]:
+        """Take and run tasks until the queue stops, the limit is reached or `after_task` says so."""
