@@ -13,6 +13,7 @@ import os
 import time
 import tokenize
 from collections import Counter
+from collections.abc import Iterator
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def main() -> None:
     digests: Counter[str] = Counter()
     start = time.perf_counter()
     with LocalQueue(workers=args.workers) as q:
-        results = q.map(index_file, paths, progress=not args.json, return_exceptions=True)
+        results: Iterator[Any] = q.map(index_file, paths, progress=not args.json, return_exceptions=True)
         for path, found in zip(paths, results, strict=True):
             name = path.relative_to(tree)
             if isinstance(found, BaseException):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the native core offers to Python; made from native/_native.pyx.
 
-Its users are localq.client (Client, Future, Results, Submitter), localq.pool (Space, Worker) and whoever looks into a queue
-(Space, Reading). What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in; the
-protocols here say what these must have.
+Its users are localq.client (Client, Future, Results, Submitter), localq.pool (Space, Worker) and whoever looks into a
+queue (Space, Reading). What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed
+in; the protocols here say what these must have.
 """
 
 from collections.abc import Callable, Coroutine
@@ -215,8 +215,8 @@ class Reading:
 class FunctionEntry:
     """A published function: its row in the table, and how to see that it is still what was published.
 
-    `checks` is a flat tuple of (container, key, expected); see localq.captures. `missing` stands there for a name or a cell
-    that has no value. `unstable`: something it captured can change unseen, so it is published anew at each use.
+    `checks` is a flat tuple of (container, key, expected); see localq.captures. `missing` stands there for a name or a
+    cell that has no value. `unstable`: something it captured can change unseen, so it is published anew at each use.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class Future(Generic[_R_co]):
     `attempts`, `worker_pid` and the times (CLOCK_MONOTONIC nanoseconds) are 0 until it is done, but `submit_ns`.
     """
 
-    def __class_getitem__(cls, item: Any, /) -> Any: ...
+    def __class_getitem__(cls, item: Any) -> Any: ...
     @property
     def slot(self) -> int: ...
     @property
@@ -287,6 +287,10 @@ class Future(Generic[_R_co]):
     def items_begun(self) -> int:
         """Of a chunk: items begun in its last run."""
 
+    @property
+    def payload_bytes(self) -> int:
+        """Arguments and result together, as they travelled."""
+
     def done(self) -> bool:
         """True once it was cancelled or has finished."""
 
@@ -305,7 +309,8 @@ class Future(Generic[_R_co]):
         Raises:
             TimeoutError: it is not done by then; the task goes on.
             CancelledError: it was cancelled.
-            Whatever the function raised, of the same type where it can be rebuilt; WorkerCrashed, SerializationError, ...
+            Whatever the function raised, of the same type where it can be rebuilt; WorkerCrashed,
+            SerializationError, ...
         """
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -329,7 +334,8 @@ class Future(Generic[_R_co]):
         """What `_adopt_watch` gave it, or None."""
 
     def _adopt_watch(self, watch: _Watch) -> Any:
-        """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
+        """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the
+        watch."""
 
     def _fail(self, error: BaseException) -> None:
         """End it with `error`, without a worker: nothing will come any more."""
@@ -337,8 +343,8 @@ class Future(Generic[_R_co]):
 class Results:
     """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it.
 
-    A subclass has `_next_chunk()`, which returns (whether it holds pairs, the list of results) or raises StopIteration, and
-    `_unwrap((ok, value or error))`, which makes a result of a pair or raises.
+    A subclass has `_next_chunk()`, which returns (whether it holds pairs, the list of results) or raises StopIteration,
+    and `_unwrap((ok, value or error))`, which makes a result of a pair or raises.
     """
 
     def __iter__(self) -> Self: ...
@@ -379,7 +385,9 @@ class Options:
 class Submitter:
     """`delay` with one set of options. Hot: called once a task. The futures are of the client's `future_type`."""
 
-    def __init__(self, client: Client, options: Options) -> None: ...
+    def __init__(self, client: Client, options: Options, owner: object = None) -> None:
+        """`owner` lives as long as somebody can submit here."""
+
     @property
     def options(self) -> Options: ...
     @property
@@ -401,7 +409,7 @@ class _ClientCodec(Protocol):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], metadata: Any, function: Any, /
     ) -> tuple[int, bytes]: ...
     def encode_items(self, items: list[Any], /) -> tuple[int, bytes]: ...
-    def decode_value(self, format: int, payload: bytes, /) -> Any: ...
+    def decode_value(self, format_: int, payload: bytes, /) -> Any: ...
     def decode_error(self, payload: bytes, task_id: str | None, attempts: int, /) -> BaseException: ...
 
 class _ClientErrors(Protocol):
@@ -423,14 +431,18 @@ class Client:
         pid: int,
         *,
         codec: _ClientCodec,
+        owner: Callable[[], object],
         future_type: type[Future[Any]],
         resolve: Callable[[Any], FunctionEntry],
         on_tick: Callable[[], object],
         on_watched: Callable[[], object],
         errors: _ClientErrors,
+        plain: frozenset[type],
     ) -> None:
-        """`resolve(fn)` returns a FunctionEntry for what `functions` does not have, or no longer; `on_tick()` is called now
-        and then while waiting and may fail futures; `on_watched()` when a future gets a watch. Raises OSError."""
+        """`owner()` is what must live while futures wait; `resolve(fn)` returns a FunctionEntry for what `functions`
+        does not have, or no longer; `on_tick()` is called now and then while waiting and may fail futures;
+        `on_watched()` when a future gets a watch; `plain`: types beside functions whose instances compare by identity,
+        or by value and never change. Raises OSError."""
 
     @property
     def codec(self) -> Any:
@@ -438,7 +450,11 @@ class Client:
 
     @property
     def functions(self) -> dict[Any, FunctionEntry]:
-        """Callable to entry; whoever resolves fills it."""
+        """Callable or name to entry; whoever resolves fills it."""
+
+    @property
+    def plain(self) -> frozenset[type]:
+        """Types, beside functions, that may be keys of `functions`."""
 
     @property
     def pending(self) -> int:
@@ -470,7 +486,8 @@ class Client:
         """The futures that still wait. A list of its own."""
 
     def publish(self, kind: int, payload: bytes) -> tuple[int, int] | None:
-        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
+        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is
+        full."""
 
     def unpublish(self, row: int) -> None:
         """Take a function out again. No task may need it any more."""
@@ -499,10 +516,10 @@ class _WorkerCodec(Protocol):
 
     @property
     def fast(self) -> bool: ...
-    def decode_call(self, format: int, payload: bytes, /) -> _Call:
+    def decode_call(self, format_: int, payload: bytes, /) -> _Call:
         """(args, kwargs, metadata, function in-band or None)."""
 
-    def decode_items(self, format: int, payload: bytes, /) -> list[Any]: ...
+    def decode_items(self, format_: int, payload: bytes, /) -> list[Any]: ...
     def encode_value(self, value: Any, /) -> tuple[int, bytes]: ...
     def encode_error(self, exc: BaseException, /) -> bytes: ...
 

@@ -192,9 +192,9 @@ def _decode_json_call(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any]
 
 
 def _encode_json(value: object, where: str) -> bytes:
-    from localq.pickling import blame, describe, type_name
-
     from msgspec import json
+
+    from localq.pickling import blame, describe, type_name
 
     try:
         payload = json.encode(value)

@@ -23,7 +23,7 @@ __all__ = ["QueueConfig"]
 
 MAX_QUEUES = 16
 MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
-MAX_WORKERS = 1024
+MAX_WORKERS = 240  # rows of the roster, less some for clients and for those just replaced
 MAX_RETRIES = 15  # the attempt has 4 bits in the slot
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 46  # half of what a process can map

@@ -32,6 +32,7 @@ __all__ = [
     "task",
 ]
 
+
 def encode_function(function: Callable[..., object] | str) -> tuple[int, bytes]:
     """How a worker finds `function`: the kind, and what that kind needs.
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A frozen value with named fields, and a stand-in for `typing.Generic`.
 
-Used by the configuration and the model. Written by hand, without `dataclasses`, `typing` or `enum`: what is imported here
-delays the start of the supervisor, and each of those costs as much as all of ours together.
+Used by the configuration and the model. Written by hand, without `dataclasses`, `typing` or `enum`: what is imported
+here delays the start of the supervisor, and each of those costs as much as all of ours together.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False, autotestdict=False
 """The native core, for Python: convert, call, raise.
 
 `Space` is the shared memory, for whoever supervises it. `Client` and `Future` are the submitting side, `Worker` the whole
@@ -20,6 +20,8 @@ cdef extern from "Python.h":
     PyObject *PyCell_GET(PyObject *cell)
     bint PyCell_Check(object value)
     bint PyCoro_CheckExact(object value)
+    bint PyFunction_Check(object value)
+    bint PyCFunction_Check(object value)
     object PyObject_Call(object function, object args, PyObject *kwargs)
     PyObject **PySequence_Fast_ITEMS(object sequence)
     ctypedef struct PyTypeObject:
@@ -459,6 +461,11 @@ cdef class Future:
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
 
+    @classmethod
+    def __class_getitem__(cls, item):
+        """`Future[R]` is for type checkers."""
+        return cls
+
     @property
     def _watch(self):
         return self.watch
@@ -469,6 +476,7 @@ cdef class Future:
             self.watch = watch
             if self.state == IS_PENDING:
                 self.client.watched += 1
+                lq_client_widen(&self.client.client)
                 self.client.on_watched()
         return self.watch
 
@@ -488,6 +496,8 @@ cdef class Future:
         """True once it was cancelled or has finished."""
         if self.state == IS_PENDING and self.client is not None:
             self.client.reap()
+            if self.state == IS_PENDING:
+                self.client.tick()
         return self.state != IS_PENDING
 
     cpdef bint cancelled(self):
@@ -598,6 +608,7 @@ cdef class Results:
     cdef list chunk
     cdef Py_ssize_t at, size
     cdef bint pairs                   # the chunk holds (ok, value or error) instead of values
+    cdef list waiting                 # chunks that another thread fetched meanwhile: (pairs, chunk)
 
     def __iter__(self):
         return self
@@ -605,8 +616,13 @@ cdef class Results:
     def __next__(self):
         cdef Py_ssize_t at
         while self.at >= self.size:
-            self.chunk = None
-            self.pairs, self.chunk = self._next_chunk()      # StopIteration ends it
+            fetched = self.waiting.pop(0) if self.waiting else self._next_chunk()      # StopIteration ends it
+            if self.at < self.size:     # another thread was here while this one waited
+                if self.waiting is None:
+                    self.waiting = []
+                self.waiting.append(fetched)
+                break
+            self.pairs, self.chunk = fetched
             self.size = len(self.chunk)
             self.at = 0
         at = self.at
@@ -681,21 +697,24 @@ cdef class Client:
     cdef readonly object codec
     cdef bint fast                    # the codec lets MessagePack be tried first
     cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error
-    cdef readonly dict functions      # callable -> FunctionEntry
+    cdef readonly dict functions      # callable or name -> FunctionEntry
+    cdef readonly frozenset plain     # types, beside functions, that may be its keys
     cdef str prefix
     cdef bint leading                 # a thread is in lq_client_sleep
     cdef Follower *followers
     cdef uint32_t since_reap
+    cdef int64_t ticked_ns
     cdef uint32_t unsettled           # futures that were sent and are not done
     cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or the reason why nothing can be submitted
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
-                 errors):
+                 errors, plain):
         """`owner()` is what must live while futures wait; `resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
-        .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout)."""
+        .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
+        `plain`: types beside functions whose instances compare by identity, or by value and never change."""
         self.space = space
         self.codec = codec
         self.fast = codec.fast
@@ -707,6 +726,7 @@ cdef class Client:
         self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
         self.undecodable, self.closed_error, self.full_error = errors.undecodable, errors.closed, errors.full
         self.functions = {}
+        self.plain = plain
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
         self.futures = <PyObject **>PyMem_Calloc(space.space.header.slots, sizeof(PyObject *))
         if self.futures == NULL:
@@ -785,14 +805,13 @@ cdef class Client:
     cdef FunctionEntry find(self, object fn):
         cdef PyObject *found
         cdef FunctionEntry entry
-        try:
+        # Only what compares by identity is kept: two callables that are merely equal may do different things.
+        if PyFunction_Check(fn) or PyCFunction_Check(fn) or type(fn) in self.plain:
             found = PyDict_GetItemWithError(self.functions, fn)
-        except TypeError:       # an unhashable callable: resolved anew each time
-            found = NULL
-        if found != NULL:
-            entry = <FunctionEntry>found
-            if not entry.unstable and (len(entry.checks) == 0 or entry.is_current()):
-                return entry
+            if found != NULL:
+                entry = <FunctionEntry>found
+                if not entry.unstable and (len(entry.checks) == 0 or entry.is_current()):
+                    return entry
         return self.resolve(fn)
 
     cdef int reserve(self, Options options, uint32_t *index) except -1:
@@ -1064,6 +1083,14 @@ cdef class Client:
 
     # ---- wait
 
+    cdef int tick(self) except -1:
+        """Ask now and then whether somebody still works: for whoever looks again and again instead of waiting."""
+        cdef int64_t now = lq_now_ns()
+        if now - self.ticked_ns > NS // 10:
+            self.ticked_ns = now
+            self.on_tick()
+        return 0
+
     def wait_for(self, Future future, timeout):
         """Until the future is done. Raises TimeoutError; lets KeyboardInterrupt through."""
         cdef int64_t until = 0, left = 0
@@ -1094,18 +1121,18 @@ cdef class Client:
         if future is not None and self.followers == NULL and self.watched == 0:
             wanted = future.slot + 1
         self.leading = True
+        with nogil:
+            status = lq_client_sleep(&self.client, wanted, limit)
+        self.leading = False
         try:
-            with nogil:
-                status = lq_client_sleep(&self.client, wanted, limit)
+            self.reap()
+            if status == LQ_INTERRUPTED:
+                PyErr_CheckSignals()
+            elif status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
+                self.on_tick()
         finally:
-            self.leading = False
-        self.reap()
-        if status == LQ_INTERRUPTED:
-            PyErr_CheckSignals()
-        elif status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
-            self.on_tick()
-        if self.followers != NULL:
-            self.wake_followers(True)
+            if self.followers != NULL:
+                self.wake_followers(True)
         return 0
 
     cdef int follow(self, Future future, int64_t limit) except -1:
@@ -1117,6 +1144,7 @@ cdef class Client:
         me.future = <PyObject *>future if future is not None else NULL
         me.next = self.followers
         self.followers = &me
+        lq_client_widen(&self.client)       # the leader may sleep for its own task only
         key = lq_bell_key(&me.bell)
         with nogil:
             status = lq_bell_sleep(&me.bell, key, limit if limit < NS // 10 else NS // 10)
@@ -1201,7 +1229,8 @@ cdef class Worker:
         self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
         if self.known == NULL:
             raise MemoryError
-        lq_worker_init(&self.worker, &space.space, label, pid)
+        if lq_worker_init(&self.worker, &space.space, label, pid) != LQ_OK:
+            raise_errno("this worker's own memory")
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -1265,10 +1294,18 @@ cdef class Worker:
             else:
                 self.call_chunk(index, slot)
         except BaseException as error:      # also SystemExit and KeyboardInterrupt: the task's, not the worker's
+            self.stay_one()
             self.report(index, slot, error)
         finally:
             self.busy = False
             self.metadata = None
+        return 0
+
+    cdef int stay_one(self) except -1:
+        """A task may fork, and its child may come back here: the task is the parent's, the child has no part in it."""
+        if not lq_worker_is_ours(&self.worker):
+            from os import _exit
+            _exit(0)
         return 0
 
     cdef Known *find(self, lq_slot *slot) except NULL:
@@ -1329,6 +1366,7 @@ cdef class Worker:
         if PyCoro_CheckExact(result):
             result = self.await_(result)
         arguments = keywords = None
+        self.stay_one()
         ran = self.finish(index, slot, result, LQ_OUTCOME_SUCCESS, False)
         if known != NULL:
             known.usual_ns = ran + 1 if known.usual_ns == 0 else (known.usual_ns * 7 + ran) // 8
@@ -1425,6 +1463,7 @@ cdef class Worker:
         lq_worker_start(&self.worker, index, 0)
         results = [None] * len(items)
         mixed = self.run_items(index, function, items, results, star)
+        self.stay_one()
         lq_worker_count_items(&self.worker, len(items))
         try:
             ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)

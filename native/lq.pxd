@@ -178,6 +178,7 @@ cdef extern from "lq_client.h" nogil:
     void lq_client_consume(lq_client *client, uint32_t index)
     lq_status lq_client_cancel(lq_client *client, uint32_t index, uint32_t task_generation)
     void lq_client_touch(lq_client *client, uint32_t index, uint32_t task_generation)
+    void lq_client_widen(lq_client *client)
     lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
     lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t *row,
                                 uint32_t *generation)
@@ -187,7 +188,8 @@ cdef extern from "lq_client.h" nogil:
 cdef extern from "lq_worker.h" nogil:
     struct lq_worker:
         lq_label me
-    void lq_worker_init(lq_worker *worker, lq_space *space, lq_label me, uint32_t pid)
+    lq_status lq_worker_init(lq_worker *worker, lq_space *space, lq_label me, uint32_t pid)
+    bint lq_worker_is_ours(const lq_worker *worker)
     void lq_worker_end(lq_worker *worker)
     lq_status lq_worker_take(lq_worker *worker, int64_t timeout_ns, uint32_t *index)
     lq_status lq_worker_take_now(lq_worker *worker, uint32_t *index)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "lq_client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define SPIN_MOST_NS 30000u /* ~3 futex round trips: beyond that, sleeping is no slower and leaves the processor to others */
 #define SPIN_LEAST_NS 1000u
@@ -24,11 +23,7 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
     client->spare = malloc(sizeof *client->spare * slots);
     client->recent = malloc(sizeof *client->recent * entries); /* touched only as far as it is used */
     client->stamps = calloc(slots, sizeof *client->stamps);
-    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page != MAP_FAILED && madvise(page, 4096, MADV_WIPEONFORK) == 0) {
-        client->ours = page;
-        *client->ours = 1;
-    }
+    client->ours = lq_mark_create();
     if (client->spare == NULL || client->recent == NULL || client->stamps == NULL || client->ours == NULL) {
         lq_client_end(client);
         errno = ENOMEM;
@@ -57,8 +52,7 @@ void lq_client_end(struct lq_client *client)
             free_slot_(client, client->spare[--client->spare_count]);
         lq_arena_cool(&client->space->arena, &client->cache, client->me);
     }
-    if (client->ours != NULL)
-        munmap(client->ours, 4096);
+    lq_mark_destroy(client->ours);
     client->ours = NULL;
     free(client->spare);
     free(client->recent);
@@ -361,12 +355,36 @@ static bool spin_(struct lq_client *client, int64_t limit_ns)
     return false;
 }
 
+void lq_client_widen(struct lq_client *client)
+{
+    struct lq_row *row = lq_roster_row(&client->space->roster, client->me);
+    lq_store32_seq(&row->wanted, 0);
+    if (lq_client_has_news(client)) /* told before the change, and not rung for: then ring for it */
+        lq_bell_ring(&row->bell, INT_MAX);
+}
+
+/* Going to sleep leaves a processor free. If work waits and a worker sleeps, it shall have it, whatever was promised. */
+static void pass_on_(const struct lq_client *client)
+{
+    const struct lq_space *space = client->space;
+    struct lq_bell *bell = &space->header->bell;
+    if (!lq_bell_any(bell->parked))
+        return;
+    for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++) {
+        if (lq_ring_depth(&space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES]) != 0) {
+            lq_bell_ring(bell, 1);
+            return;
+        }
+    }
+}
+
 enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_t timeout_ns)
 {
     struct lq_row *row = lq_roster_row(&client->space->roster, client->me);
     int64_t limit = timeout_ns < TICK_NS ? timeout_ns : TICK_NS;
     if (lq_client_has_news(client) || (may_spin_(client) && spin_(client, limit)))
         return LQ_OK;
+    pass_on_(client);
     uint32_t key = lq_bell_key(&row->bell);
     lq_store32_seq(&row->wanted, wanted);
     lq_bell_set(row->bell.parked, 0); /* a client's bell has one kind of sleeper: its own threads, bit 0 */

@@ -62,6 +62,8 @@ enum lq_status lq_client_shrink(struct lq_client *client);
  * Does not touch what the other calls use, so they may go on in other threads.
  */
 enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_t timeout_ns);
+/* While a thread sleeps for one task only: let it wake for any from now on. May run beside lq_client_sleep. */
+void lq_client_widen(struct lq_client *client);
 /* Is there something to reap? */
 bool lq_client_has_news(const struct lq_client *client);
 

@@ -9,6 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Never 0, 1 or 2: in a program whose standard streams are closed, others would take ours for them. */
+static int keep_clear_(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int reason = errno;
+    close(fd);
+    errno = reason;
+    return moved;
+}
+
 static enum lq_status map_(struct lq_segment *segment, int writable)
 {
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
@@ -27,7 +39,7 @@ static enum lq_status map_(struct lq_segment *segment, int writable)
 enum lq_status lq_segment_create(struct lq_segment *segment, const char *label, size_t bytes)
 {
     *segment = (struct lq_segment){.bytes = bytes};
-    segment->fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    segment->fd = keep_clear_(memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (segment->fd < 0)
         return LQ_SYSTEM;
     if (ftruncate(segment->fd, (off_t)bytes) != 0 ||
@@ -64,4 +76,23 @@ void lq_segment_close(struct lq_segment *segment)
     if (segment->fd >= 0)
         close(segment->fd);
     *segment = (struct lq_segment){.fd = -1};
+}
+
+unsigned char *lq_mark_create(void)
+{
+    void *page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, 1, MADV_WIPEONFORK) != 0) {
+        munmap(page, 1);
+        return NULL;
+    }
+    *(unsigned char *)page = 1;
+    return page;
+}
+
+void lq_mark_destroy(unsigned char *mark)
+{
+    if (mark != NULL)
+        munmap(mark, 1);
 }

@@ -23,4 +23,11 @@ enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
 /* Unmap and close. Safe on one that was never opened (base NULL, fd -1). */
 void lq_segment_close(struct lq_segment *segment);
 
+/*
+ * A byte that is 1 in this process and 0 in any child forked from it: the kernel wipes its page there. Whoever acts under a
+ * label looks at it, so that a child never acts under its parent's. NULL when the system refuses memory.
+ */
+unsigned char *lq_mark_create(void);
+void lq_mark_destroy(unsigned char *mark);
+
 #endif

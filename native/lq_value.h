@@ -2,8 +2,9 @@
 /*
  * Python values <-> MessagePack.
  *
- * Part of the extension module only: the one structure-less file of native/ that knows
- * Python. Every function needs the GIL and keeps it; nothing is kept between calls.
+ * Part of the extension module only: these are the files of native/ that know Python. They
+ * hold no structure of the Space. Every function needs the GIL and keeps it; nothing is kept
+ * between calls. lq_value_encode.c writes, lq_value_decode.c reads.
  *
  * What travels is what comes back equal and of the same type: None, bool, int in
  * [-2**63, 2**64), float (bit for bit), str, bytes, list, dict and tuple, of exactly these
@@ -65,7 +66,13 @@ int lq_value_encode(struct lq_out *out, PyObject *value);
  * Returns: enum lq_value_status.
  */
 int lq_value_encode_args(struct lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs);
-/* The same from a vectorcall: `n` positional values, then one value for each name in `kwnames` (a tuple, or NULL). */
+
+/*
+ * The same from a vectorcall: `n` positional values in `args`, and after them one value for each
+ * name in `kwnames` (a tuple, or NULL).
+ *
+ * Returns: enum lq_value_status.
+ */
 int lq_value_encode_call(struct lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
 /*

@@ -9,11 +9,18 @@
 #define BRISK_NS 20000u     /* tasks shorter than this end before a sleeper would have been awake */
 #define BRISK_HOLD_NS 50000 /* for how long taking such a task promises to be back */
 #define NAP_LEAST_NS 2000000 /* a promise that was broken (a short task that ran long) costs at most this */
-#define NAP_MOST_NS 500000000
+#define NAP_MOST_NS 100000000 /* ... and a wake-up that a stopped process swallowed at most this */
 
-void lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid)
+enum lq_status lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid)
 {
     *worker = (struct lq_worker){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS, .nap_ns = NAP_LEAST_NS};
+    worker->ours = lq_mark_create();
+    return worker->ours != NULL ? LQ_OK : LQ_SYSTEM;
+}
+
+bool lq_worker_is_ours(const struct lq_worker *worker)
+{
+    return worker->ours != NULL && *worker->ours != 0;
 }
 
 void lq_worker_end(struct lq_worker *worker)
@@ -22,6 +29,8 @@ void lq_worker_end(struct lq_worker *worker)
     lq_bell_clear(bell->parked, lq_label_row(worker->me));
     lq_bell_clear(bell->spinning, lq_label_row(worker->me));
     lq_arena_cool(&worker->space->arena, &worker->cache, worker->me);
+    lq_mark_destroy(worker->ours);
+    worker->ours = NULL;
 }
 
 /* A cancelled task's cell has come up: the slot goes back to its client as any finished one does. */

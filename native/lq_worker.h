@@ -10,6 +10,7 @@ struct lq_worker {
     struct lq_space *space;
     lq_label me;
     uint32_t pid;
+    unsigned char *ours; /* 1 here; the kernel wipes it in a child that a task forks */
     struct lq_arena_cache cache;
     uint32_t takes;
     bool owes;         /* a ring was full when a task was requeued: words QUEUED(me) wait for their push */
@@ -18,7 +19,10 @@ struct lq_worker {
     int64_t free_ns;   /* when the last task ended, if no sleep came after it: saves a clock reading */
 };
 
-void lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid);
+/* LQ_OK; LQ_SYSTEM when private memory can't be had. */
+enum lq_status lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid);
+/* False in a child that was forked from the worker's process: it must not use the label. */
+bool lq_worker_is_ours(const struct lq_worker *worker);
 void lq_worker_end(struct lq_worker *worker);
 /*
  * Claim the most urgent task. Strictly by priority, oldest first, except that every 64th take begins at a lower priority,

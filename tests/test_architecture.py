@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up. A module imports only from its own floor and from those before it.
 FLOORS = (
-    ("errors", "caller_errors", "model", "config", "machine"),
+    ("errors", "caller_errors", "record", "model", "config", "machine"),
     ("_native",),
-    ("codec", "remote_errors", "functions", "tasks", "pickling", "by_value", "captures"),
+    ("codec", "remote_errors", "functions", "lookup", "tasks", "pickling", "by_value", "captures"),
     ("pool",),
     ("monitor",),
     ("client",),

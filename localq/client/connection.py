@@ -2,8 +2,8 @@
 """What holds a client to its queue: the native client, who publishes its functions, who watches its futures, and what
 happens when the supervisor ends.
 
-Used by the queue, once the supervisor has been started: what is imported here (concurrent.futures above all) takes longer
-than starting an interpreter, and is loaded while the supervisor starts.
+Used by the queue, once the supervisor has been started: what is imported here (concurrent.futures above all) takes
+longer than starting an interpreter, and is loaded while the supervisor starts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from localq.client.future import TaskFuture
 from localq.client.publishing import Publisher
 from localq.codec import Codec
 from localq.errors import InitializerFailed, SupervisorLost
+from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Connection:
             on_tick=lambda: _call(me, Connection.check),
             on_watched=lambda: _call(me, Connection.watch),
             errors=failures,
+            plain=frozenset({str, Task}),
         )
         publisher.serve(self.client)
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.

@@ -77,7 +77,7 @@ def _call(callback: Callable[[Any], object], future: TaskFuture[Any]) -> None:
         getLogger("concurrent.futures").exception("exception calling callback for %r", future)
 
 
-class TaskFuture(_native.Future, Future, Generic[R]):  # type: ignore[misc]  # both have result(); the first one's is used
+class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, like result(), is the first one's
     """The handle on one task: `result()`, `exception()`, `done()`, `cancel()`, and everything else that
     `concurrent.futures.Future` offers; it can be awaited too.
 
@@ -125,15 +125,15 @@ class TaskFuture(_native.Future, Future, Generic[R]):  # type: ignore[misc]  # b
     # What concurrent.futures reaches for by name.
 
     @property
-    def _state(self) -> str:
+    def _state(self) -> str:  # type: ignore[override]  # there they are attributes; nobody sets them here
         return _STATES[self._native_state]
 
     @property
-    def _condition(self) -> Condition:
+    def _condition(self) -> Condition:  # type: ignore[override]
         return self._watched().condition
 
     @property
-    def _waiters(self) -> list[Any]:
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
         return self._watched().waiters
 
     @property
@@ -158,5 +158,3 @@ class TaskFuture(_native.Future, Future, Generic[R]):  # type: ignore[misc]  # b
 
     def set_exception(self, exception: BaseException | None) -> None:
         raise RuntimeError("a TaskFuture is set by its worker, not by hand")
-
-

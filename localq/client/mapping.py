@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`map`: many calls of one function, sent in chunks, lazily, with bounded memory.
 
-Used by the queue. Items travel in chunks whose size follows the measured run time, so that a chunk costs much more to run
-than to send, and yet is short enough for urgent tasks to get in between. Each item keeps its own outcome: one that raises,
-can't be sent, or kills its worker fails alone.
+Used by the queue. Items travel in chunks whose size follows the measured run time, so that a chunk costs much more to
+run than to send, and yet is short enough for urgent tasks to get in between. Each item keeps its own outcome: one that
+raises, can't be sent, or kills its worker fails alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections import deque
 from itertools import islice
 from operator import length_hint
+from threading import Lock
 
 from localq import _native
 from localq.errors import WorkerCrashed
@@ -37,8 +38,8 @@ AHEAD = 2  # chunks sent ahead for each worker
 class ChunkSizes:
     """How many items the next chunk should have. Pure arithmetic; knows nothing of tasks.
 
-    `total` is how many items there are (None: unknown); `fixed` a chunksize asked for; `memory` the bytes there are for all
-    that is on its way.
+    `total` is how many items there are (None: unknown); `fixed` a chunksize asked for; `memory` the bytes there are for
+    all that is on its way.
     """
 
     __slots__ = ("_fixed", "_most", "_most_bytes", "_next")
@@ -93,6 +94,8 @@ class MapResults(_native.Results):
         self._client = client
         self._submitter = submitter
         self._entry = entry
+        entry.pending += 1  # as long as the map lives, its function stays published
+        self._lock = Lock()  # two threads may share one iterator
         self._items = items
         self._star = star
         self._sizes = sizes
@@ -104,6 +107,7 @@ class MapResults(_native.Results):
         self._progress = progress
         self._ahead: deque[_Chunk] = deque()
         self._exhausted = False
+        self._closed = False
         self._failure: Exception | None = None  # of the iterable
         if progress is not None:
             progress.__enter__()
@@ -120,7 +124,7 @@ class MapResults(_native.Results):
             items: list[Any] = []
             try:
                 items.extend(islice(self._items, self._sizes.next))
-            except Exception as error:  # the iterable's own: raised in its place, after the results of what came before
+            except Exception as error:  # noqa: BLE001 - the iterable's own: raised in its place, after earlier results
                 self._failure = error
             self._exhausted = self._failure is not None or not items
             if items:
@@ -137,6 +141,10 @@ class MapResults(_native.Results):
 
     def _next_chunk(self) -> tuple[bool, list[Any]]:
         """Wait for a chunk: (whether it holds (ok, value) pairs, its results)."""
+        with self._lock:
+            return self._receive()
+
+    def _receive(self) -> tuple[bool, list[Any]]:
         try:
             while True:
                 self._send_ahead()
@@ -230,7 +238,11 @@ class MapResults(_native.Results):
     # the end
 
     def close(self) -> None:
-        """Let go: what has not started will not run. Called by itself at the end and when an error ends the iteration."""
+        """Let go: what has not started will not run. Called by itself at the end and when an error ends the
+        iteration."""
+        if not self._closed:
+            self._closed = True
+            self._entry.pending -= 1
         self._exhausted = True
         for chunk in self._ahead:
             chunk.future.cancel()
@@ -240,7 +252,7 @@ class MapResults(_native.Results):
             progress.__exit__(None, None, None)
 
     def __del__(self) -> None:
-        if getattr(self, "_ahead", None):
+        if not getattr(self, "_closed", True):
             self.close()
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Publish functions in the Space, so that tasks name them by a number.
 
-Used by the native client when it meets a function it does not know, or one that is no longer what was published. Functions
-that go by value are kept only as long as they are used: a loop that makes a new lambda for each call must not fill
-the table.
+Used by the native client when it meets a function it does not know, or one that is no longer what was published.
+Functions that go by value are kept only as long as they are used: a loop that makes a new lambda for each call must not
+fill the table.
 """
 
 from __future__ import annotations
 
 from operator import is_
+from types import BuiltinFunctionType, FunctionType
 
 from localq import _native
 from localq.errors import ConfigError
@@ -75,7 +76,8 @@ class Publisher:
         if not isinstance(task, Task):
             return -1, -1, -1
         if task.queue is not None and task.queue not in self._queues:
-            raise ConfigError(f"task {task.name!r} asks for queue {task.queue!r}; this one has {', '.join(self._queues)}")
+            names = ", ".join(self._queues)
+            raise ConfigError(f"task {task.name!r} asks for queue {task.queue!r}; this one has {names}")
         return (
             -1 if task.queue is None else self._queues.index(task.queue),
             -1 if task.priority is None else int(task.priority),
@@ -101,13 +103,12 @@ class Publisher:
         return entry
 
     def _remember(self, function: object, entry: FunctionEntry) -> None:
+        """For the next call, if it can be told apart from all others; what can't is resolved at each use."""
         assert self._client is not None
         if entry.row == _native.IN_BAND:
             return
-        try:
+        if isinstance(function, FunctionType | BuiltinFunctionType) or type(function) in self._client.plain:
             self._client.functions[function] = entry
-        except TypeError:  # an unhashable callable is encoded at each use
-            pass
 
     def _forget_old(self, keep: int = KEPT) -> None:
         """Take functions out of the table that nobody has used for longest and no task needs."""

@@ -14,13 +14,12 @@ from localq.config import MAX_RETRIES, QueueConfig
 from localq.errors import ConfigError
 from localq.machine import usable_cpus
 from localq.pool.process import start_supervisor
-from localq.record import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
-    from typing import Any, ParamSpec, Self, TypeVar
+    from typing import Any, ParamSpec, Self, TypeVar, overload
 
     from localq._native import Reading
     from localq.client.future import TaskFuture
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
-else:
-    P = R = None
 
 __all__ = ["LocalQueue", "QueueView"]
 
 
-class QueueView(Generic[P]):
-    """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the function."""
+class QueueView:
+    """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the
+    function."""
 
     def __init__(self, queue: LocalQueue, options: _native.Options) -> None:
         self._connection = queue._connection
@@ -46,9 +44,21 @@ class QueueView(Generic[P]):
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
 
-    def delay(self, fn: Callable[..., R] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def delay(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]: ...
+
+    def delay(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
         """Submit `fn(*args, **kwargs)`; see `LocalQueue.delay`."""
-        return self._submitter.delay(fn, *args, **kwargs)  # type: ignore[no-any-return]
+        future: TaskFuture[Any] = self._submitter.delay(fn, *args, **kwargs)
+        return future
 
     def map(
         self,
@@ -127,28 +137,31 @@ class LocalQueue:
             for thumb in q.map(resize, paths):
                 ...
 
-    Any function can be submitted: importable ones travel by name, those of `__main__`, lambdas, closures and notebook cells
-    by value, so no `if __name__ == "__main__"` is needed. Coroutine functions run too.
+    Any function can be submitted: importable ones travel by name, those of `__main__`, lambdas, closures and notebook
+    cells by value, so no `if __name__ == "__main__"` is needed. Coroutine functions run too.
 
     Args:
         workers: worker processes. None: the processors that this process may really use (affinity and cgroup quota).
         name: shown by `ps`; letters, digits, `_`, `.` and `-`. None: the script's name and the pid.
-        queues: names of the queues, 1 to 16. `options(queue=...)` chooses one; the first is the default. Workers serve all.
+        queues: names of the queues, 1 to 16. `options(queue=...)` chooses one; the first is the default. Workers serve
+            all.
         capacity: tasks that may be on their way at once. Beyond that, `delay` waits.
-        memory: bytes (or "512MB", "2GiB") for arguments and results that do not fit into a slot. Sparse: what is not used costs
-            nothing. None: half of the memory that this process may use.
-        result_cache_size: results that stay readable by task id after they were consumed; the least recently used go first.
+        memory: bytes (or "512MB", "2GiB") for arguments and results that do not fit into a slot. Sparse: what is not
+            used costs nothing. None: half of the memory that this process may use.
+        result_cache_size: results that stay readable by task id after they were consumed; the least recently used go
+            first.
         result_ttl: seconds that such a result is kept at most. None: until it is pushed out.
-        start_method: "clean" executes a fresh Python for the supervisor; "fork" forks it from this process, so that workers
-            inherit its globals.
+        start_method: "clean" executes a fresh Python for the supervisor; "fork" forks it from this process, so that
+            workers inherit its globals.
         preload: modules that the supervisor imports before it forks workers.
         initializer, initargs: called in each worker before its first task.
         max_tasks_per_child: replace a worker after so many tasks (chunks of a map count as one).
-        max_memory_per_child: replace a worker whose own memory has grown beyond that (bytes, or a text as for `memory`).
+        max_memory_per_child: replace a worker whose own memory has grown beyond that (bytes, or a text as for
+            `memory`).
         max_retries: run a task again so many times, at most 15, after it raised or killed its worker.
         serialization: "msgpack" (what MessagePack carries exactly, pickle for the rest), "pickle" or "json".
-        threads_per_worker: limit for BLAS and OpenMP threads, set before anything is imported; variables that are set already
-            stay. None: leave the environment alone.
+        threads_per_worker: limit for BLAS and OpenMP threads, set before anything is imported; variables that are set
+            already stay. None: leave the environment alone.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -209,12 +222,23 @@ class LocalQueue:
 
         self._connection = Connection(space, config, supervisor)
         self._client = self._connection.client
-        self._view: QueueView[Any] = QueueView(self, self._make_options())
+        self._view = QueueView(self, self._make_options())
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
 
     # submitting
 
-    def delay(self, fn: Callable[P, R] | str, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def delay(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]: ...
+
+    def delay(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
         """Submit `fn(*args, **kwargs)` and return its future at once.
 
         Args:
@@ -239,14 +263,15 @@ class LocalQueue:
         timeout: float | None = None,
         max_retries: int | None = None,
         metadata: object = None,
-    ) -> QueueView[Any]:
+    ) -> QueueView:
         """The same calls with other options: `q.options(priority="high").delay(fn, x)`.
 
         Args:
             priority: CRITICAL, HIGH, NORMAL or LOW, also as a number from 0 or in lower case. Strict, except that every
                 64th time a worker looks at a lower one first, so that nothing starves.
             queue: one of the queue's names.
-            timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it takes.
+            timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it
+                takes.
             max_retries: instead of the queue's.
             metadata: anything that can be sent; the task reads it as `current_task().metadata`.
 
@@ -299,7 +324,7 @@ class LocalQueue:
 
         _check_seconds("timeout", timeout, least=0.0)
         submitter = self._view if priority is None else self.options(priority=priority)
-        future: TaskFuture[R] = submitter._submitter.apply(fn, tuple(args), dict(kwargs or {}))  # type: ignore[assignment]
+        future: TaskFuture[R] = submitter._submitter.apply(fn, tuple(args), dict(kwargs or {}))
         try:
             error = future.exception(timeout)
         except TaskCancelled as cancelled:
@@ -319,9 +344,9 @@ class LocalQueue:
     ) -> Iterator[R]:
         """`fn` over the items of the iterables in step, like the built-in `map`, in the workers.
 
-        Lazy: the iterables are read only a little ahead of what was consumed, so they may be endless. Items travel in chunks
-        whose size follows the measured run time; still each item has its own outcome. If a worker dies in a chunk, the item
-        that it was running fails and the others of that chunk run again (with chunksize=1 none does).
+        Lazy: the iterables are read only a little ahead of what was consumed, so they may be endless. Items travel in
+        chunks whose size follows the measured run time; still each item has its own outcome. If a worker dies in a
+        chunk, the item that it was running fails and the others of that chunk run again (with chunksize=1 none does).
 
         Args:
             chunksize: items sent together; None: automatic.
@@ -428,8 +453,8 @@ class LocalQueue:
         """Take no more calls, and end the workers when the rest is done. May be called again.
 
         Args:
-            wait: until every task is done and the workers have ended. False: return at once; tasks go on in the background
-                and their futures still finish.
+            wait: until every task is done and the workers have ended. False: return at once; tasks go on in the
+                background and their futures still finish.
             cancel_pending: cancel what has not started.
             timeout: seconds to wait at most; then what still runs is killed, and its futures are cancelled.
 
@@ -477,7 +502,9 @@ def _name_of(fn: object) -> str:
 
 
 def _check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)):
+    if value is None or (
+        isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+    ):
         return
     allowed = f"from {least} to {most}" if most is not None else f"of {least} or more"
     raise ConfigError(f"{name} must be None or a whole number {allowed}; got {value!r}")
@@ -487,5 +514,3 @@ def _check_seconds(name: str, value: object, least: float | None = None) -> None
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= (least or 0.0)):
         return
     raise ConfigError(f"{name} must be None or a number of seconds of 0 or more; got {value!r}")
-
-

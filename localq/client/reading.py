@@ -56,18 +56,20 @@ def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[
 
 def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]:
     """Of a slot, whatever the state of its task."""
-    value, error = None, None
+    value: object = None
+    error: BaseException | None = None
     if reading.state == _native.SUCCEEDED:
         try:
-            value = _native.decode_value(reading.payload) if reading.format == 0 else codec.decode_value(reading.format, reading.payload)
-        except Exception as raised:  # the user's own unpickling code may raise anything
+            value = _decode(reading, codec)
+        except Exception as raised:  # noqa: BLE001 - the user's own unpickling code may raise anything
             error = undecodable(raised, task_id, reading.attempts)
     elif reading.crashed:
         error = crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status)
     elif reading.state == _native.FAILED:
-        error = codec.decode_error(reading.payload, task_id, reading.attempts)  # type: ignore[assignment]
+        error = codec.decode_error(reading.payload, task_id, reading.attempts)
     elif reading.state == _native.CANCELLED:
         error = TaskCancelled(task_id=task_id, attempts=reading.attempts)
+    has_ended = reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed
     return TaskResult(
         task_id=task_id,
         status=_STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
@@ -77,8 +79,14 @@ def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]
         worker_pid=reading.worker_pid or None if reading.attempts else None,
         submitted_at=_wall(reading.submit_ns),
         started_at=_wall(reading.start_ns) if reading.attempts else None,
-        finished_at=_wall(reading.done_ns) if reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed else None,
+        finished_at=_wall(reading.done_ns) if has_ended else None,
     )
+
+
+def _decode(reading: Reading, codec: Codec) -> object:
+    if reading.format == _native.FORMAT_MSGPACK:
+        return _native.decode_value(reading.payload)
+    return codec.decode_value(reading.format, reading.payload)
 
 
 def _wall(monotonic_ns: int) -> float | None:

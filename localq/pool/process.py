@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Start the supervisor and see it end.
 
-Used by the client. The supervisor is executed as a clean Python, so that no thread, lock or device context of the client
-is ever forked; with `start_method="fork"` it is forked from the client instead and inherits its globals.
+Used by the client. The supervisor is executed as a clean Python, so that no thread, lock or device context of the
+client is ever forked; with `start_method="fork"` it is forked from the client instead and inherits its globals.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import _signal as signal  # `signal` makes enums of all its numbers, which costs
 import os
 import select
 import sys
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from localq.errors import ConfigError
 from localq.pool.brief import Brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from localq._native import Space
     from localq.config import QueueConfig
 
@@ -167,11 +165,19 @@ def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
 
 
 def _pipe() -> tuple[int, int]:
-    """Neither end may ever wait."""
-    ear, voice = os.pipe()
+    """Neither end may ever wait, nor be 0, 1 or 2: a program whose standard streams are closed may use those anew."""
+    ear, voice = (_keep_clear(fd) for fd in os.pipe())
     os.set_blocking(ear, False)
     os.set_blocking(voice, False)
     return ear, voice
+
+
+def _keep_clear(fd: int) -> int:
+    if fd > 2:
+        return fd
+    moved = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 Ends = tuple[int, int]  # of two pipes: the one to hear by, the one to tell by
@@ -181,7 +187,7 @@ def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int 
     if not sys.executable:
         raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
     control, payload = space.fds
-    told = os.memfd_create("localq-brief", os.MFD_CLOEXEC)
+    told = _keep_clear(os.memfd_create("localq-brief", os.MFD_CLOEXEC))
     try:
         _write_all(told, brief.to_bytes())
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -229,7 +235,6 @@ def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | N
     pid = os.fork()
     if pid:
         return pid
-    run: Callable[..., Any] | None = None
     try:
         os.setpgid(0, 0)
         for fd in ours:
@@ -238,10 +243,10 @@ def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | N
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        from localq.pool.supervisor import run_supervisor as run
+        from localq.pool.supervisor import run_supervisor
 
-        run(space, brief, *theirs)
-    except BaseException:
+        run_supervisor(space, brief, *theirs)
+    except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this process must not become a second client
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)  # run_supervisor never returns

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Finish what a dead process began.
 
-Used by the supervisor, once per process that the kernel has reported dead. The work itself is the native core's; here is
-only the order of its steps.
+Used by the supervisor, once per process that the kernel has reported dead. The work itself is the native core's; here
+is only the order of its steps.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
    client --pipe, pidfd--> supervisor --fork, pidfd--> workers
 
-Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the pipe, a timer. No task
-passes through it. It ends when its client does, and its workers end when it does (PR_SET_PDEATHSIG).
+Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the pipe, a timer. No
+task passes through it. It ends when its client does, and its workers end when it does (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 
 from localq import _native
-from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_OPEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
+from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
 from localq.pool.brief import Brief
 from localq.pool.recovery import recover
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
@@ -119,9 +119,11 @@ class Supervisor:
             self.give_up(story)
         elif self.failed_starts >= FAILED_STARTS and not self.has_ready_worker():
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            self.give_up(story or f"{self.failed_starts} workers in a row ended with {how} before they were ready".encode())
+            reason = f"{self.failed_starts} workers in a row ended with {how} before they were ready"
+            self.give_up(story or reason.encode())
         elif code == INITIALIZER_FAILED:
-            sys.stderr.write(f"localq {self.brief.name}: a worker's initializer failed; trying again\n{story.decode()}\n")
+            what = "a worker's initializer failed; trying again"
+            sys.stderr.write(f"localq {self.brief.name}: {what}\n{story.decode()}\n")
 
     def give_up(self, story: bytes) -> None:
         """No worker can be started: waiting would be in vain, so say so."""
@@ -155,13 +157,13 @@ class Supervisor:
         for name in self.brief.preload:
             try:
                 __import__(name)
-            except Exception:  # whatever a module may raise: the queue can work without it, and tasks that need it will say
+            except Exception:  # noqa: BLE001 - a module may raise anything; tasks that need this one will say so again
                 sys.stderr.write(f"localq {self.brief.name}: preload of {name!r} failed\n")
                 sys.excepthook(*sys.exc_info())
 
     def warm_up(self) -> None:
-        """Import what most workers need sooner or later, once the queue has proven not to be gone in a moment. The first
-        workers did not wait for it; their successors have it."""
+        """Import what most workers need sooner or later, once the queue has proven not to be gone in a moment. The
+        first workers did not wait for it; their successors have it."""
         for name in ("localq.pickling", "localq.remote_errors", "cloudpickle"):
             __import__(name)
         gc.freeze()

@@ -87,7 +87,7 @@ def _initialize(brief: Brief, tell: int) -> None:
         from _pickle import loads
 
         decode_function(kind, function)(*loads(arguments))
-    except BaseException as error:  # whatever it is, the client must hear of it
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
         from traceback import format_exception
 
         os.write(tell, "".join(format_exception(error)).encode("utf-8", "backslashreplace")[:60000])

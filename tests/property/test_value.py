@@ -8,6 +8,7 @@ what its answers are held against: types, and which two references mean one list
 from __future__ import annotations
 
 import enum
+import os
 import pickle
 import random
 import struct
@@ -22,6 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from localq import _native
+from localq.client import failures
 
 DEPTH = 64  # containers inside each other that may travel
 
@@ -89,6 +91,12 @@ def nested(make: Callable[[Any], Any], levels: int) -> Any:
     return value
 
 
+def written(payload: bytes | None) -> bytes:
+    """What an encoder returned, which must not have declined."""
+    assert payload is not None
+    return payload
+
+
 def in_list(value: Any) -> list[Any]:
     return [value]
 
@@ -110,9 +118,8 @@ def in_dict(value: Any) -> dict[str, Any]:
 @example({1: "int", 2.0: "float", "1": "str", b"1": "bytes", None: "none", (1, ("a", b"b", ())): "tuple"})
 @example({True: 1, False: 0})
 def test_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
-    payload = _native.encode_value(unshared(value))
+    payload = written(_native.encode_value(unshared(value)))
 
-    assert payload is not None
     assert exact(_native.decode_value(payload)) == exact(value)
 
 
@@ -121,9 +128,8 @@ def test_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
 )
 @settings(max_examples=60)
 def test_arguments_come_back_as_tuple_and_dict(args: list[Any], kwargs: dict[str, Any]) -> None:
-    payload = _native.encode_args(("skipped", *unshared(args)), 1, unshared(kwargs))
+    payload = written(_native.encode_args(("skipped", *unshared(args)), 1, unshared(kwargs)))
 
-    assert payload is not None
     got_args, got_kwargs = _native.decode_args(payload)
     assert exact(got_args) == exact(tuple(args))
     assert exact(got_kwargs) == (exact(kwargs) if kwargs else exact(None))
@@ -132,9 +138,8 @@ def test_arguments_come_back_as_tuple_and_dict(args: list[Any], kwargs: dict[str
 @given(st.lists(values, max_size=3))
 @settings(max_examples=60)
 def test_items_come_back_as_list(items: list[Any]) -> None:
-    payload = _native.encode_items(unshared(items))
+    payload = written(_native.encode_items(unshared(items)))
 
-    assert payload is not None
     assert exact(_native.decode_value(payload)) == exact(items)
 
 
@@ -142,22 +147,21 @@ def test_items_come_back_as_list(items: list[Any]) -> None:
 def test_every_bit_of_a_float_comes_back(bits: int) -> None:
     (number,) = struct.unpack("<d", struct.pack("<Q", bits))
 
-    assert struct.pack("<d", _native.decode_value(_native.encode_value(number))) == struct.pack("<Q", bits)
+    assert struct.pack("<d", _native.decode_value(written(_native.encode_value(number)))) == struct.pack("<Q", bits)
 
 
 def test_integers_around_every_width_come_back() -> None:
     edges = {sign * 2**power + offset for sign in (1, -1) for power in range(64) for offset in range(-2, 3)}
     numbers = sorted(n for n in edges | {-33, -32, 2**64 - 1} if -(2**63) <= n < 2**64)
 
-    assert [_native.decode_value(_native.encode_value(n)) for n in numbers] == numbers
+    assert [_native.decode_value(written(_native.encode_value(n))) for n in numbers] == numbers
 
 
 @pytest.mark.parametrize("part", [b"x", "x", "é", "€", "𝄞", (0,), [0]], ids=repr)
 def test_value_of_any_size_comes_back(part: Any) -> None:
     for size in (*range(600), 4095, 4096, 4097, 65535, 65536, 1_000_000):
-        payload = _native.encode_value(part * size)
+        payload = written(_native.encode_value(part * size))
 
-        assert payload is not None
         assert _native.decode_value(payload) == part * size
 
 
@@ -165,7 +169,7 @@ def test_value_of_any_size_comes_back(part: Any) -> None:
 def test_dict_of_any_size_comes_back(size: int) -> None:
     value = dict.fromkeys(range(size))
 
-    assert _native.decode_value(_native.encode_value(value)) == value
+    assert _native.decode_value(written(_native.encode_value(value))) == value
 
 
 # ---- what is left to pickle
@@ -229,9 +233,9 @@ def test_keyword_of_a_str_subclass_is_left_to_pickle() -> None:
 def test_depth_that_is_written_is_read_and_one_more_is_left_to_pickle(make: Callable[[Any], Any]) -> None:
     deep, deeper = nested(make, DEPTH), nested(make, DEPTH + 1)
 
-    assert _native.decode_value(_native.encode_value(deep)) == deep
-    assert _native.decode_args(_native.encode_args((deep,), 0, None)) == ((deep,), None)
-    assert _native.decode_args(_native.encode_args((), 0, {"x": deep})) == ((), {"x": deep})
+    assert _native.decode_value(written(_native.encode_value(deep))) == deep
+    assert _native.decode_args(written(_native.encode_args((deep,), 0, None))) == ((deep,), None)
+    assert _native.decode_args(written(_native.encode_args((), 0, {"x": deep}))) == ((), {"x": deep})
     assert _native.encode_value(deeper) is None
     assert _native.encode_args((deeper,), 0, None) is None
     assert _native.encode_args((), 0, {"x": deeper}) is None
@@ -322,7 +326,7 @@ def test_argument_may_be_held_by_the_caller_but_not_given_twice() -> None:
 def test_items_are_values_of_their_own() -> None:
     part = [1]
 
-    assert _native.decode_value(_native.encode_items([part, part])) == [[1], [1]]
+    assert _native.decode_value(written(_native.encode_items([part, part]))) == [[1], [1]]
     assert _native.encode_items([(part,)]) is None
 
 
@@ -339,6 +343,146 @@ def test_what_would_be_written_again_and_again_is_left_to_pickle() -> None:
     assert _native.encode_args((text, text * 9), 0, None) is not None
 
 
+# ---- arguments as `delay` writes them, straight from the caller's stack
+
+
+class LeftToPickle(Exception):
+    pass
+
+
+class OnlyMessagePack:
+    """A codec that carries nothing."""
+
+    fast = True
+
+    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *rest: object) -> tuple[int, bytes]:
+        raise LeftToPickle
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for")
+
+
+def never(*args: object) -> Any:
+    raise AssertionError("nothing here is a coroutine or too large")
+
+
+class Loop:
+    """A client and a worker in this one process, for functions that note their arguments in `arrived`."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[Any, Any]] = []
+        space = _native.Space.create(
+            capacity=16, result_cache_size=0, queues=1, cpus=1, memory=64 << 20, ttl_ms=0, identity=1
+        )
+        self.space, self.label, self.codec = space, space.join(_native.ROLE_WORKER, os.getpid()), OnlyMessagePack()
+        self.client = _native.Client(
+            space,
+            space.join(_native.ROLE_CLIENT, os.getpid()),
+            os.getpid(),
+            codec=self.codec,
+            owner=lambda: None,
+            future_type=_native.Future,
+            resolve=self.resolve,
+            on_tick=lambda: None,
+            on_watched=lambda: None,
+            errors=failures,
+            plain=frozenset(),
+        )
+        self.submitter = _native.Submitter(self.client, _native.Options())
+
+    def resolve(self, function: Any) -> _native.FunctionEntry:
+        place = self.client.publish(0, b"note")
+        assert place is not None
+        entry = self.client.functions[function] = _native.FunctionEntry(function, *place)
+        return entry
+
+    def work(self) -> None:
+        worker = _native.Worker(
+            self.space,
+            self.label,
+            os.getpid(),
+            codec=self.codec,
+            load=lambda kind, payload: self.note,
+            run_coroutine=never,
+            too_large=never,
+        )
+        worker.tasks_left = 1
+        worker.run()
+
+    def note(self, *args: Any, **kwargs: Any) -> None:
+        self.arrived.append((args, kwargs))
+
+    def send(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """What arrives of these arguments. Raises LeftToPickle."""
+        future = self.submitter.delay(len, *args, **kwargs)
+        self.work()
+        assert future.result(0) is None
+        return self.arrived.pop()
+
+
+@pytest.fixture(scope="module")
+def loop() -> Loop:
+    return Loop()
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+
+
+@given(st.lists(values, max_size=6), st.dictionaries(names, values, max_size=6))
+def test_arguments_of_delay_arrive_equal_and_of_the_same_type(
+    loop: Loop, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    got_args, got_kwargs = loop.send(*unshared(args), **unshared(kwargs))
+
+    assert exact(got_args) == exact(tuple(args))
+    assert exact(got_kwargs) == exact(kwargs)
+
+
+@pytest.mark.parametrize("size", [0, 15, 16, 200, 5000, 1_000_000])
+def test_arguments_of_delay_may_be_of_any_number_and_size(loop: Loop, size: int) -> None:
+    many = dict.fromkeys(map(str, range(size % 300)), "x" * (size // 300))
+
+    assert loop.send(b"x" * size, **many) == ((b"x" * size,), many)
+    assert loop.send(*many) == (tuple(many), {})
+
+
+@given(recipes, recipes, st.booleans())
+@settings(max_examples=200)
+def test_arguments_of_delay_that_are_one_stay_one_as_with_pickle(
+    loop: Loop, first: list[tuple[str, list[int]]], second: list[tuple[str, list[int]]], again: bool
+) -> None:
+    one, two = build(first), build(second)
+    args, kwargs = ((one, two, one) if again else (one, two)), {"x": two if again else 1}
+
+    try:
+        arrived = loop.send(*args, **kwargs)
+    except LeftToPickle:
+        return
+    assert sharing(arrived) == sharing(pickle.loads(pickle.dumps((args, kwargs))))
+
+
+@pytest.mark.parametrize("value", FOREIGN, ids=lambda value: type(value).__name__)
+def test_argument_of_delay_that_would_lose_its_type_is_left_to_pickle(loop: Loop, value: Any) -> None:
+    for args, kwargs in (((value,), {}), ((1, [value]), {}), ((), {"x": value}), ((1,), {"x": 1, "y": (value,)})):
+        with pytest.raises(LeftToPickle):
+            loop.send(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", [Text("x"), "\ud800"], ids=["of a subclass", "surrogate"])
+def test_keyword_of_delay_that_would_lose_its_type_is_left_to_pickle(loop: Loop, name: str) -> None:
+    with pytest.raises(LeftToPickle):
+        loop.send(**{name: 1})
+
+
+def test_list_given_to_delay_twice_is_left_to_pickle_and_one_held_by_the_caller_is_not(loop: Loop) -> None:
+    part, numbers = [1], (1, 2)
+
+    for args, kwargs in (((part, part), {}), ((part,), {"x": part}), ((), {"x": part, "y": part})):
+        with pytest.raises(LeftToPickle):
+            loop.send(*args, **kwargs)
+    assert loop.send(part, numbers, x=numbers) == (([1], (1, 2)), {"x": (1, 2)})
+
+
 # ---- MessagePack as others know it
 
 
@@ -349,7 +493,7 @@ def tuple_hook(code: int, data: memoryview) -> tuple[Any, ...]:
 
 @given(values)
 def test_msgspec_reads_what_is_written(value: Any) -> None:
-    payload = _native.encode_value(unshared(value))
+    payload = written(_native.encode_value(unshared(value)))
 
     assert exact(msgspec.msgpack.decode(payload, ext_hook=tuple_hook)) == exact(value)
 
@@ -383,8 +527,8 @@ def test_form_that_others_may_write_is_read(payload: bytes, value: Any) -> None:
 
 @given(values)
 def test_every_part_of_a_value_is_refused(value: Any) -> None:
-    payload = _native.encode_value(unshared(value))
-    call = _native.encode_args((unshared(value), "more"), 0, None)
+    payload = written(_native.encode_value(unshared(value)))
+    call = written(_native.encode_args((unshared(value), "more"), 0, None))
 
     for end in range(len(payload)):
         with pytest.raises(ValueError):
@@ -459,7 +603,7 @@ def test_changed_bytes_give_a_value_or_a_value_error() -> None:
         _native.encode_args((1, "two", [3], (4, 5)), 0, {"x": {"y": 1}}),
     ]
     for turn in range(30_000):
-        payload = bytearray(seeds[turn % 2])
+        payload = bytearray(written(seeds[turn % 2]))
         for _ in range(dice.randrange(1, 5)):
             payload[dice.randrange(len(payload))] = dice.randrange(256)
         for decode in (_native.decode_value, _native.decode_args):

@@ -72,7 +72,8 @@ class Gate:
     def open(self) -> None:
         """Let everybody through, now and from now on."""
         # Closing alone would not do: a forked child that inherited the descriptor would keep the lock.
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        if self._file >= 0:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def arrivals(self) -> list[int]:
         """The process ids of those who came so far, in order; a pid twice when a task came twice."""
@@ -95,4 +96,6 @@ class Gate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.open()
-        os.close(self._file)
+        if self._file >= 0:  # a block within the fixture's own has closed it
+            os.close(self._file)
+            self._file = -1

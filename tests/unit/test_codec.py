@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from localq.codec import FORMAT_JSON, FORMAT_PICKLE, Codec, blame
+from localq.codec import FORMAT_JSON, FORMAT_PICKLE, Codec
 from localq.errors import LocalqError, RemoteTraceback, SerializationError, TaskFailed, WorkerCrashed
-from localq.pickling import MAX_BLAME_TRIES, dumps
+from localq.pickling import MAX_BLAME_TRIES, blame, dumps
 from tests.support.tasks import Mishap, add
 
 LOCK = threading.Lock()
