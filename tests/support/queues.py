@@ -43,8 +43,8 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 def ready_workers(queue: LocalQueue) -> list[int]:
     """The process ids of the workers that take tasks."""
-    rows = queue._space.rows()
-    return [row["pid"] for row in rows if row["role"] == ROLE_WORKER and row["live"] and row["ready"]]
+    rows = [row for row in queue._space.rows() if row["role"] == ROLE_WORKER and row["live"] and row["ready"]]
+    return [row["pid"] for row in rows if not is_gone(row["pid"])]  # dead, and not buried yet
 
 
 def wait_until_staffed(queue: LocalQueue) -> list[int]:

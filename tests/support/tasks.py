@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import NoReturn
 
+_hoarded: list[bytearray] = []
 _children: list[subprocess.Popen[bytes]] = []  # keeps the pipes of `children` open for the life of the worker
 
 
@@ -106,6 +107,18 @@ def kill_self(number: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), number)
 
 
+def read_null() -> None:
+    """Read the byte at address 0, as a bug in a C library does."""
+    from ctypes import string_at
+
+    string_at(0)
+
+
+def abort() -> NoReturn:
+    """End as C's `abort` does, or a failed assertion there."""
+    os.abort()
+
+
 def kill_self_once(path: str, number: int = signal.SIGKILL) -> int:
     """Die at the first run, leaving a file at `path`; at the second run return how many runs there were."""
     record(path, "run")
@@ -114,6 +127,12 @@ def kill_self_once(path: str, number: int = signal.SIGKILL) -> int:
     if runs == 1:
         kill_self(number)
     return runs
+
+
+def hoard(size: int) -> int:
+    """Keep `size` bytes of memory for the life of the worker; its process id."""
+    _hoarded.append(bytearray(b"x") * size)
+    return os.getpid()
 
 
 def children(count: int = 1) -> list[int]:

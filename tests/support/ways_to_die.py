@@ -36,6 +36,8 @@ WAYS = (
     _by_signal(signal.SIGABRT),  # an assertion in a C library
     _by_signal(signal.SIGFPE),
     _by_signal(signal.SIGTERM),  # a polite stop of one worker only
+    Way("null-pointer", tasks.read_null, (), signal.SIGSEGV, None),
+    Way("abort", tasks.abort, (), signal.SIGABRT, None),
     Way("exit-0", tasks.exit_hard, (0,), None, 0),  # looks like success to a careless parent
     Way("exit-3", tasks.exit_hard, (3,), None, 3),
 )

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Death at every step. A scenario is what one process does; it is run again and again in a child that
+ *
+ *   dies at its 1st, 2nd, 3rd ... fault point, and is recovered
+ *   is stopped there while the others go on, and continued
+ *   dies there, and its recoverer dies at each of its own points, and a second one finishes
+ *   dies there, and its recoverer is stopped at each of its points, while a second one finishes and everything is used again;
+ *   then the first goes on, and must not scribble
+ *
+ * until the child comes through unharmed. After each of these everything must be accounted for (audit_). The last case holds
+ * what was passed against the list of points in the sources.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "flow.h"
+
+/* Of the pairs of points, try each so-manyth, beginning elsewhere each time; of the single ones all, but where a fork costs
+   twenty times as much. */
+#define THIN (LQ_ASAN ? 25u : 2u)
+#define THIN_STOPS (LQ_ASAN ? 5u : 1u)
+#define KILLED 9u
+#define LARGE ((2u << 20) + 8) /* a run of three spans */
+
+struct scene {
+    struct lq_space space;
+    struct ledger *ledger;   /* shared */
+    struct lq_client client; /* lives through it all */
+    lq_label actor;          /* dies: the client, supervisor or worker of the scenario */
+    lq_label second;         /* dies with it: a process can't be two, but a test can be short so */
+    uint32_t tags;           /* used so far by `client`; the actor's own begin at ACTORS_TAGS */
+    uint32_t cancelled;      /* a tag that may end so, 0 for none */
+    uint32_t index, task, row; /* what prepare leaves for act */
+    uint32_t generation;
+};
+
+#define ACTORS_TAGS 3000u
+
+struct scenario {
+    const char *name;
+    void (*prepare)(struct scene *scene); /* in the parent, by `client` or by hand */
+    void (*act)(struct scene *scene);     /* in the child, as `actor` */
+};
+
+/* ------------------------------------------------------------------------------------------------ small helpers */
+
+static uint32_t send_(struct scene *scene, uint64_t args_bytes, uint64_t result_bytes, uint8_t max_crashes)
+{
+    uint32_t index;
+    struct flow_task task = {.tag = ++scene->tags, .args_bytes = args_bytes, .result_bytes = result_bytes, .max_crashes = max_crashes};
+    CHECK_EQ(flow_submit(&scene->client, task, &index), LQ_OK);
+    scene->index = index;
+    scene->task = lq_space_slot(&scene->space, index)->task_generation;
+    return index;
+}
+
+static void work_off_(struct scene *scene)
+{
+    struct lq_worker worker;
+    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 1);
+    flow_drain(&worker, scene->ledger);
+    lq_worker_end(&worker);
+    flow_bury(&scene->space, worker.me, 0);
+}
+
+static void init_worker_(struct lq_worker *worker, struct scene *scene)
+{
+    lq_worker_init(worker, &scene->space, scene->actor, 2);
+}
+
+static void init_client_(struct lq_client *client, struct scene *scene)
+{
+    flow_init_client(client, &scene->space, scene->actor);
+}
+
+static void fill_with_stale_entries_(const struct lq_ring *ring)
+{
+    while (lq_ring_push(ring, 0, 0xfffff) == LQ_OK)
+        ;
+}
+
+/* ---------------------------------------------------------------------------------------------------- scenarios */
+
+static void nothing_(struct scene *scene)
+{
+    (void)scene;
+}
+
+static void act_submit_small_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    init_client_(&client, scene);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    CHECK_EQ(lq_client_reserve(&client, &index), LQ_OK);
+    lq_client_discard(&client, index);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS + 1, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    lq_client_end(&client);
+}
+
+static void act_submit_block_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    init_client_(&client, scene);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 100000, .result_bytes = 8}, &index), LQ_OK);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS + 1, .args_bytes = LARGE, .result_bytes = 3000}, &index), LQ_OK);
+    CHECK_EQ(lq_client_reserve(&client, &index), LQ_OK);
+    unsigned char *bytes = calloc(1, LARGE);
+    CHECK(bytes != NULL);
+    CHECK_EQ(lq_client_store_args(&client, index, bytes, 200000), LQ_OK);
+    lq_client_discard(&client, index);
+    free(bytes);
+    lq_client_end(&client);
+}
+
+static void act_submit_into_a_full_ring_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    init_client_(&client, scene);
+    enum lq_status status = flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 8}, &index);
+    CHECK(status == LQ_FULL || status == LQ_OK); /* or somebody has made room while it was stopped */
+    lq_client_end(&client);
+}
+
+static void prepare_full_ring_(struct scene *scene)
+{
+    send_(scene, 8, 8, 0);
+    fill_with_stale_entries_(&scene->space.rings[0][0]);
+}
+
+static void prepare_two_inline_(struct scene *scene)
+{
+    send_(scene, 8, 8, 0);
+    send_(scene, 3000, 80, 0);
+}
+
+static void prepare_two_blocks_(struct scene *scene)
+{
+    send_(scene, 8, 200000, 0);
+    send_(scene, 8, LARGE, 0);
+}
+
+static void prepare_two_that_may_crash_once_(struct scene *scene)
+{
+    send_(scene, 3000, 200000, 1);
+    send_(scene, 8, LARGE, 1);
+}
+
+static void prepare_unseen_completions_(struct scene *scene)
+{
+    prepare_two_inline_(scene);
+    fill_with_stale_entries_(&scene->space.completions[lq_label_row(scene->client.me)]);
+}
+
+static void act_work_(struct scene *scene)
+{
+    struct lq_worker worker;
+    init_worker_(&worker, scene);
+    flow_drain(&worker, scene->ledger);
+    lq_worker_end(&worker);
+}
+
+static void act_requeue_(struct scene *scene)
+{
+    struct lq_worker worker;
+    uint32_t index;
+    init_worker_(&worker, scene);
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    lq_worker_start(&worker, index, 0);
+    CHECK_EQ(lq_worker_store_result(&worker, index, scene->space.payload.base, 70000), LQ_OK);
+    lq_worker_requeue(&worker, index);
+    flow_drain(&worker, scene->ledger);
+    lq_worker_end(&worker);
+}
+
+static void prepare_cancelled_(struct scene *scene)
+{
+    send_(scene, 3000, 8, 0);
+    scene->cancelled = scene->tags;
+    CHECK_EQ(lq_client_cancel(&scene->client, scene->index, scene->task), LQ_OK);
+    send_(scene, 8, 8, 0);
+}
+
+/* Another client cancels what `client` sent: any client may, given the task's id. */
+static void act_cancel_(struct scene *scene)
+{
+    struct lq_client client;
+    init_client_(&client, scene);
+    CHECK_EQ(lq_client_cancel(&client, scene->index, scene->task), LQ_OK);
+    lq_client_end(&client);
+}
+
+static void prepare_to_be_cancelled_(struct scene *scene)
+{
+    send_(scene, 3000, 8, 0);
+    scene->cancelled = scene->tags;
+}
+
+/* Client and worker both: submit, run, reap, consume, evict, with every kind of payload. */
+static void act_whole_life_(struct scene *scene)
+{
+    static const uint64_t sizes[] = {8, 100000, LARGE, 8};
+    struct lq_client client;
+    struct lq_worker worker;
+    uint32_t index;
+    init_client_(&client, scene);
+    client.cache_limit = 1;
+    lq_worker_init(&worker, &scene->space, scene->second, 3);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct flow_task task = {.tag = ACTORS_TAGS + i, .args_bytes = sizes[i], .result_bytes = sizes[3 - i]};
+        CHECK_EQ(flow_submit(&client, task, &index), LQ_OK);
+        flow_drain(&worker, scene->ledger);
+        CHECK_EQ(flow_reap(&client, scene->ledger), 1);
+    }
+    lq_client_shrink(&client);
+    lq_client_end(&client);
+    lq_worker_end(&worker);
+}
+
+static void act_claim_slots_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    for (int round = 0; round < 2; round++) { /* fresh ones first, then those that were given back */
+        init_client_(&client, scene);
+        uint32_t reserved[9];
+        uint32_t count = 0;
+        while (lq_client_reserve(&client, &index) == LQ_OK)
+            reserved[count++] = index;
+        CHECK_EQ(count, 9);
+        while (count != 0)
+            lq_client_discard(&client, reserved[--count]);
+        lq_client_end(&client);
+    }
+}
+
+static void act_publish_(struct scene *scene)
+{
+    static const uint32_t lengths[] = {8, 100000, LARGE};
+    struct lq_client client;
+    init_client_(&client, scene);
+    unsigned char *code = calloc(1, lengths[2]);
+    CHECK(code != NULL);
+    uint32_t rows[3];
+    uint32_t generation;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], &rows[i], &generation), LQ_OK);
+    for (int i = 0; i < 2; i++)
+        lq_client_unpublish(&client, rows[i + 1]);
+    free(code);
+    lq_client_end(&client);
+}
+
+/* What is left of a dead client, and a result that has expired: all for the sweep. */
+static void prepare_sweep_(struct scene *scene)
+{
+    static const uint32_t lengths[] = {8, 100000, LARGE};
+    struct lq_client gone;
+    uint32_t index;
+    uint32_t row;
+    uint32_t generation;
+    unsigned char *code = calloc(1, lengths[2]);
+    CHECK(code != NULL);
+    send_(scene, 8, 100000, 0);
+    work_off_(scene);
+    CHECK_EQ(flow_reap(&scene->client, scene->ledger), 1);
+    lq_space_slot(&scene->space, scene->index)->done_ns = 1;
+    flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(lq_client_publish(&gone, 1, code, lengths[i], &row, &generation), LQ_OK);
+    CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 3000}, &index), LQ_OK);
+    work_off_(scene);
+    lq_space_bury(&scene->space, gone.me);
+    flow_bury(&scene->space, gone.me, 9);
+    free(code);
+}
+
+static void act_sweep_(struct scene *scene)
+{
+    lq_space_sweep(&scene->space, scene->actor);
+}
+
+static void prepare_relieve_(struct scene *scene)
+{
+    send_(scene, 3000, 100000, 0);
+    send_(scene, 8, LARGE, 0);
+    work_off_(scene);
+    CHECK_EQ(flow_reap(&scene->client, scene->ledger), 2);
+}
+
+static void act_relieve_(struct scene *scene)
+{
+    CHECK(lq_space_relieve(&scene->space, scene->actor));
+    CHECK(lq_space_relieve(&scene->space, scene->actor));
+    CHECK(!lq_space_relieve(&scene->space, scene->actor));
+}
+
+/* Spans cut, their blocks freed beyond what is kept warm, retired, made runs of, and a run that meets somebody midway. */
+static void act_arena_(struct scene *scene)
+{
+    const struct lq_arena *arena = &scene->space.arena;
+    struct lq_arena_cache cache = {0};
+    uint32_t blocks[6];
+    uint32_t run;
+    for (int i = 0; i < 6; i++)
+        CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 512 << 10, &blocks[i]), LQ_OK);
+    for (int i = 0; i < 6; i++)
+        lq_arena_return(arena, i % 2 ? &cache : NULL, scene->actor, blocks[i]);
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 12u << 20, &run), LQ_OK); /* retires all three */
+    lq_arena_return(arena, &cache, scene->actor, run);
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 256 << 10, &blocks[0]), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 3u << 20, &run), LQ_OK);
+    lq_arena_return(arena, NULL, scene->actor, run);
+    lq_arena_return(arena, &cache, scene->actor, blocks[0]);
+    lq_arena_cool(arena, &cache, scene->actor);
+}
+
+static void act_join_(struct scene *scene)
+{
+    lq_label label;
+    CHECK_EQ(lq_space_join(&scene->space, LQ_ROLE_CLIENT, (uint32_t)getpid(), &label), LQ_OK);
+    lq_space_bury(&scene->space, label);
+    lq_space_release(&scene->space, label);
+}
+
+/* Recovers `second`, which left something of every kind. The actor of this scenario is a recoverer. */
+static void prepare_recover_(struct scene *scene)
+{
+    static const uint32_t lengths[] = {8, 100000, 5u << 18};
+    struct lq_client gone;
+    struct lq_worker worker;
+    uint32_t index;
+    uint32_t row;
+    uint32_t generation;
+    flow_init_client(&gone, &scene->space, scene->second);
+    lq_worker_init(&worker, &scene->space, scene->second, 4);
+    send_(scene, 8, 8, 0);                                        /* DONE */
+    flow_drain(&worker, scene->ledger);
+    send_(scene, 3000, 8, 0);                                     /* CLAIMED */
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    send_(scene, 8, 8, 1);                                        /* RUNNING, one chance left, half a result */
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    lq_worker_start(&worker, index, 0);
+    CHECK_EQ(lq_worker_store_result(&worker, index, scene->ledger, 3000), LQ_OK);
+    send_(scene, 8, 8, 0);                                        /* RUNNING, none left */
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    lq_worker_start(&worker, index, 0);
+    CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 100, .result_bytes = 8}, &index), LQ_OK);
+    CHECK_EQ(lq_client_cancel(&gone, index, lq_space_slot(&scene->space, index)->task_generation), LQ_OK);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(lq_client_publish(&gone, 1, scene->space.payload.base, lengths[i], &row, &generation), LQ_OK);
+    lq_space_bury(&scene->space, scene->second);
+}
+
+static void act_recover_(struct scene *scene)
+{
+    struct lq_recovered sum = {0};
+    flow_recover(&scene->space, scene->second, KILLED, &sum);
+}
+
+static const struct scenario scenarios[] = {
+    {"submit, inline", nothing_, act_submit_small_},
+    {"submit, with blocks", nothing_, act_submit_block_},
+    {"submit into a full ring", prepare_full_ring_, act_submit_into_a_full_ring_},
+    {"work, inline", prepare_two_inline_, act_work_},
+    {"work, with blocks", prepare_two_blocks_, act_work_},
+    {"work, with a second chance", prepare_two_that_may_crash_once_, act_work_},
+    {"work, completion ring full", prepare_unseen_completions_, act_work_},
+    {"requeue", prepare_two_inline_, act_requeue_},
+    {"requeue into a full ring", prepare_full_ring_, act_requeue_},
+    {"settle a cancelled task", prepare_cancelled_, act_work_},
+    {"cancel", prepare_to_be_cancelled_, act_cancel_},
+    {"a whole life", nothing_, act_whole_life_},
+    {"claim slots", nothing_, act_claim_slots_},
+    {"publish and withdraw", nothing_, act_publish_},
+    {"sweep", prepare_sweep_, act_sweep_},
+    {"relieve", prepare_relieve_, act_relieve_},
+    {"arena", nothing_, act_arena_},
+    {"join", nothing_, act_join_},
+    {"recover", prepare_recover_, act_recover_},
+};
+
+#define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
+
+/* -------------------------------------------------------------------------------------------------- the driver */
+
+static void open_scene_(struct scene *scene, const struct scenario *scenario, struct ledger *ledger)
+{
+    memset(ledger, 0, sizeof *ledger);
+    *scene = (struct scene){.ledger = ledger};
+    flow_make(&scene->space, 9, 0, 12);
+    scene->actor = flow_join(&scene->space, LQ_ROLE_CLIENT);
+    scene->second = flow_join(&scene->space, LQ_ROLE_CLIENT);
+    flow_init_client(&scene->client, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
+    scene->client.cache_limit = 3;
+    scenario->prepare(scene);
+}
+
+static void close_scene_(struct scene *scene)
+{
+    lq_client_end(&scene->client);
+    lq_space_close(&scene->space);
+}
+
+/* No word may bear the label. Looks at all that were ever in use, whatever the counters say that recovery goes by. */
+static void check_forgotten_(const struct scene *scene, lq_label dead)
+{
+    const struct lq_arena *arena = &scene->space.arena;
+    for (uint32_t i = 0; i < scene->space.slots.count; i++)
+        CHECK(lq_word_label(lq_load(&scene->space.slots.slots[i].word)) != dead);
+    for (uint32_t span = 0; span < arena->count; span++) {
+        CHECK(lq_word_label(lq_load(&arena->spans[span].word)) != dead);
+        if (lq_load32(&arena->spans[span].cut) == 0)
+            continue; /* reading what was never touched would fill it with zeros */
+        for (uint32_t i = 0; i < LQ_BLOCKS_PER_SPAN; i++)
+            CHECK(lq_word_label(lq_load(&arena->blocks[((size_t)span << LQ_BLOCKS_ORDER) + i].word)) != dead);
+    }
+    for (uint32_t row = 0; row < 64; row++)
+        CHECK(lq_word_label(lq_load(&scene->space.functions.rows[row].word)) != dead);
+}
+
+static bool recover_all_(struct scene *scene)
+{
+    struct lq_recovered sum = {0};
+    lq_space_bury(&scene->space, scene->actor);
+    lq_space_bury(&scene->space, scene->second);
+    bool done = flow_recover(&scene->space, scene->actor, KILLED, &sum);
+    return flow_recover(&scene->space, scene->second, KILLED, &sum) && done;
+}
+
+/* Rows that were taken by one who died before it could say so: the supervisor knows the pid that it started. */
+static void release_rows_(struct scene *scene)
+{
+    for (uint32_t row = 1; row < 16; row++) {
+        uint64_t word = lq_load(&scene->space.roster.rows[row].word);
+        lq_label label = lq_label_of(row, lq_word_generation(word));
+        if (label != scene->client.me && lq_word_state(word) != LQ_ROW_FREE) {
+            lq_space_bury(&scene->space, label);
+            lq_space_release(&scene->space, label);
+        }
+    }
+}
+
+/* Everybody is used to work again: slots, blocks, spans, functions, rows. Some of it stays on its way. */
+static void use_again_(struct scene *scene, uint32_t rounds)
+{
+    struct lq_worker worker;
+    uint32_t index;
+    uint32_t row;
+    uint32_t generation;
+    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 7);
+    for (uint32_t i = 0; i < rounds; i++) {
+        static const uint64_t sizes[] = {8, 3000, 100000, 8, 600 << 10};
+        struct flow_task task = {.tag = ++scene->tags, .args_bytes = sizes[i % 5], .result_bytes = sizes[(i + 2) % 5]};
+        if (flow_submit(&scene->client, task, &index) != LQ_OK)
+            scene->tags--; /* no room: what was stopped holds it */
+        if (lq_client_publish(&scene->client, 1, scene->ledger, 3000, &row, &generation) == LQ_OK)
+            lq_client_unpublish(&scene->client, row);
+        if (i + 2 < rounds) {
+            flow_drain(&worker, scene->ledger);
+            flow_reap(&scene->client, scene->ledger);
+        }
+    }
+    lq_worker_end(&worker);
+    flow_bury(&scene->space, worker.me, 0);
+}
+
+/* Everything must be accounted for: every task has one outcome, and when all is read, nothing is left. */
+static void audit_(struct scene *scene, bool died)
+{
+    struct lq_worker worker;
+    check_forgotten_(scene, scene->actor);
+    check_forgotten_(scene, scene->second);
+    release_rows_(scene);
+    FLOW_CHECK(&scene->space);
+    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 8);
+    flow_drain(&worker, scene->ledger);
+    flow_reap(&scene->client, scene->ledger);
+    FLOW_CHECK(&scene->space);
+    for (uint32_t tag = 1; tag < TAGS; tag++) {
+        uint32_t runs = lq_load32(&scene->ledger->runs[tag]);
+        uint32_t outcome = lq_load32(&scene->ledger->last[tag]);
+        if (tag > scene->tags) { /* the actor's own */
+            CHECK(runs <= 1 && lq_load32(&scene->ledger->outcomes[tag]) <= 1);
+            continue;
+        }
+        CHECK_EQ(lq_load32(&scene->ledger->outcomes[tag]), 1);
+        CHECK(outcome == LQ_OUTCOME_SUCCESS || (outcome == LQ_OUTCOME_CRASHED && died) ||
+              (outcome == LQ_OUTCOME_CANCELLED && tag == scene->cancelled));
+        CHECK(outcome != LQ_OUTCOME_CANCELLED || runs == 0);
+        CHECK(runs <= 2 && (outcome != LQ_OUTCOME_SUCCESS || runs >= 1));
+    }
+    CHECK_EQ(scene->client.pending, 0);
+    lq_client_end(&scene->client);
+    lq_worker_end(&worker);
+    flow_empty(&scene->space, worker.me);
+    flow_check_empty(&scene->space);
+}
+
+struct run_ {
+    struct scene *scene;
+    const struct scenario *scenario;
+    uint32_t at;
+    enum lq_fault_action action;
+};
+
+static void act_out_(void *given)
+{
+    struct run_ *run = given;
+    alarm(0);
+    lq_fault_arm(NULL, run->at, run->action);
+    run->scenario->act(run->scene);
+}
+
+static void recover_out_(void *given)
+{
+    struct run_ *run = given;
+    alarm(0);
+    lq_fault_arm(NULL, run->at, run->action);
+    recover_all_(run->scene);
+}
+
+/* Returns whether the fault came; a child that ends by itself must end well. */
+static bool ends_by_fault_(pid_t pid, enum lq_fault_action action)
+{
+    int status = wait_for(pid, action == LQ_FAULT_STOP);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return false;
+    if (action == LQ_FAULT_KILL ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL : WIFSTOPPED(status))
+        return true;
+    fprintf(stderr, "the child ended with status %#x\n", (unsigned)status);
+    lq_fail(__FILE__, __LINE__, "the child dies by the fault only");
+}
+
+static void go_on_(pid_t pid)
+{
+    CHECK(kill(pid, SIGCONT) == 0);
+    CHECK_EQ(wait_for(pid, false), 0);
+}
+
+static struct ledger *ledger_;
+
+/* Dies at its `at`th point. False when it came through. */
+static bool dies_at_(struct scene *scene, const struct scenario *scenario, uint32_t at)
+{
+    struct run_ run = {scene, scenario, at, LQ_FAULT_KILL};
+    open_scene_(scene, scenario, ledger_);
+    return ends_by_fault_(in_child(act_out_, &run), LQ_FAULT_KILL);
+}
+
+static void settle_(struct scene *scene)
+{
+    if (!recover_all_(scene)) { /* a ring is full: somebody must take before more can be pushed */
+        work_off_(scene);
+        CHECK(recover_all_(scene));
+    }
+    lq_space_release(&scene->space, scene->actor);
+    lq_space_release(&scene->space, scene->second);
+}
+
+static uint32_t try_deaths_(const struct scenario *scenario)
+{
+    struct scene scene;
+    for (uint32_t at = 0;; at++) {
+        AT("%s: dies at point %u", scenario->name, at);
+        bool died = dies_at_(&scene, scenario, at);
+        lq_fault_arm(NULL, 0, LQ_FAULT_COUNT); /* what recovery passes counts, too */
+        settle_(&scene);
+        audit_(&scene, died || scenario->prepare == prepare_recover_);
+        lq_fault_disarm();
+        close_scene_(&scene);
+        if (!died)
+            return at;
+    }
+}
+
+static uint32_t try_stops_(const struct scenario *scenario)
+{
+    struct scene scene;
+    for (uint32_t at = 0, tried = 0;; at += THIN_STOPS, tried++) {
+        struct run_ run = {&scene, scenario, at, LQ_FAULT_STOP};
+        AT("%s: is stopped at point %u", scenario->name, at);
+        open_scene_(&scene, scenario, ledger_);
+        pid_t pid = in_child(act_out_, &run);
+        bool stopped = ends_by_fault_(pid, LQ_FAULT_STOP);
+        if (stopped) {
+            if (scenario->act != act_claim_slots_ && scenario->act != act_whole_life_ && scenario->act != act_arena_ &&
+                scenario->act != act_submit_block_ && scenario->act != act_relieve_) /* those count on what they find */
+                use_again_(&scene, 6);
+            go_on_(pid);
+        }
+        settle_(&scene);
+        audit_(&scene, scenario->prepare == prepare_recover_);
+        close_scene_(&scene);
+        if (!stopped)
+            return tried;
+    }
+}
+
+static uint32_t try_two_recoverers_(const struct scenario *scenario, enum lq_fault_action action, uint32_t thin)
+{
+    struct scene scene;
+    uint32_t tried = 0;
+    bool died = true;
+    for (uint32_t at = 0; died; at++) {
+        bool fault = true;
+        for (uint32_t step = at % thin; fault && died; step += thin) {
+            struct run_ run = {&scene, scenario, step, action};
+            AT("%s: dies at point %u, its recoverer %s at point %u", scenario->name, at,
+               action == LQ_FAULT_KILL ? "dies" : "is stopped", step);
+            died = dies_at_(&scene, scenario, at);
+            lq_space_bury(&scene.space, scene.actor);
+            lq_space_bury(&scene.space, scene.second);
+            pid_t pid = in_child(recover_out_, &run);
+            fault = ends_by_fault_(pid, action);
+            settle_(&scene);
+            if (fault && action == LQ_FAULT_STOP) {
+                use_again_(&scene, 12);
+                go_on_(pid);
+            }
+            audit_(&scene, true);
+            close_scene_(&scene);
+            tried += fault;
+        }
+    }
+    return tried;
+}
+
+/* ------------------------------------------------------------------------------------------------------- cases */
+
+static void in_scenarios_(uint32_t (*try)(const struct scenario *scenario), const char *what)
+{
+    uint32_t total = 0;
+    ledger_ = shared_memory(sizeof *ledger_);
+    for (size_t i = 0; i < SCENARIOS; i++)
+        total += try(&scenarios[i]);
+    printf("        %zu scenarios, %u %s\n", SCENARIOS, total, what);
+}
+
+static uint32_t try_recoverer_dies_(const struct scenario *scenario)
+{
+    return try_two_recoverers_(scenario, LQ_FAULT_KILL, THIN);
+}
+
+static uint32_t try_recoverer_stops_(const struct scenario *scenario)
+{
+    return try_two_recoverers_(scenario, LQ_FAULT_STOP, THIN + 1);
+}
+
+static void death_at_every_point_loses_doubles_and_leaks_nothing(void)
+{
+    in_scenarios_(try_deaths_, "deaths");
+}
+
+static void death_stop_at_every_point_keeps_nobody_from_going_on(void)
+{
+    in_scenarios_(try_stops_, "stops");
+}
+
+static void death_of_the_recoverer_at_every_point_is_made_good_by_another(void)
+{
+    in_scenarios_(try_recoverer_dies_, "deaths of a recoverer");
+}
+
+static void death_stopped_recoverer_that_goes_on_late_changes_nothing(void)
+{
+    in_scenarios_(try_recoverer_stops_, "late recoverers");
+}
+
+static unsigned count_missing_(bool tell)
+{
+    unsigned missing = 0;
+    for (size_t point = 0; point < lq_fault_points(); point++) {
+        if (lq_fault_was_passed(point))
+            continue;
+        missing++;
+        if (tell)
+            fprintf(stderr, "no scenario passes %s\n", lq_fault_name(point));
+    }
+    return missing;
+}
+
+static void death_every_fault_point_of_the_sources_is_passed_by_a_scenario(void)
+{
+    if (count_missing_(false) != 0) /* the cases above did not run, or left some out */
+        in_scenarios_(try_deaths_, "deaths");
+    printf("        %zu points\n", lq_fault_points());
+    CHECK_EQ(count_missing_(true), 0);
+}
+
+const struct lq_case death_cases[] = {
+    RUN_FORKING(death_at_every_point_loses_doubles_and_leaks_nothing),
+    RUN_FORKING(death_stop_at_every_point_keeps_nobody_from_going_on),
+    RUN_FORKING(death_of_the_recoverer_at_every_point_is_made_good_by_another),
+    RUN_FORKING(death_stopped_recoverer_that_goes_on_late_changes_nothing),
+    RUN_FORKING(death_every_fault_point_of_the_sources_is_passed_by_a_scenario),
+    END_OF_CASES,
+};
