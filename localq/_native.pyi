@@ -266,7 +266,7 @@ class Future(Generic[_R_co]):
     @property
     def generation(self) -> int: ...
     @property
-    def task_id(self) -> str | None:
+    def task_id(self) -> str:
         """Names the task and its queue; `get_task_result` takes it."""
 
     @property
@@ -504,7 +504,7 @@ class Client:
     def touch(self, slot: int, generation: int) -> None:
         """A cached result was read: it is evicted last now."""
 
-    def fail_all(self, make_error: Callable[[str | None, int], BaseException]) -> None:
+    def fail_all(self, make_error: Callable[[str], BaseException] | None) -> None:
         """End every waiting future with `make_error(task_id, attempts)`: nobody will run them."""
 
 # --- a worker -------------------------------------------------------------------------------------------------------

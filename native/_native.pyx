@@ -63,7 +63,7 @@ ROWS = LQ_ROWS
 KIND_CALL = LQ_KIND_CALL
 KIND_CHUNK = LQ_KIND_CHUNK
 KIND_STARCHUNK = LQ_KIND_STARCHUNK
-IN_BAND = LQ_FUNCTION_IN_BAND
+IN_BAND = <uint32_t>LQ_FUNCTION_IN_BAND
 PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(5)
 
 
@@ -487,9 +487,9 @@ cdef class Future:
 
     @property
     def task_id(self):
-        """Names the task and its queue; `get_task_result` takes it."""
+        """Names the task and its queue; `get_task_result` takes it. Empty when the task was never sent."""
         if self.client is None or self.generation == 0:
-            return None
+            return ""
         return self.client.task_id(self.slot, self.generation)
 
     cpdef bint done(self):
@@ -668,14 +668,17 @@ cdef class Submitter:
     """`delay` with one set of options. Hot: called once a task."""
     cdef Client client
     cdef readonly Options options
-    cdef readonly object delay
     cdef object owner                 # as long as somebody can submit, the queue lives
 
     def __init__(self, Client client not None, Options options not None, owner=None):
         self.client = client
         self.owner = owner
         self.options = options
-        self.delay = PyCFunction_NewEx(&DELAY, self, "localq")
+
+    @property
+    def delay(self):
+        """Submit fn(*args, **kwargs) and return its future at once. Made anew at each look: keep it where it is hot."""
+        return PyCFunction_NewEx(&DELAY, self, "localq")
 
     def apply(self, fn, tuple args not None, dict kwargs not None):
         """The same with the arguments as a tuple and a dict."""
@@ -707,11 +710,11 @@ cdef class Client:
     cdef uint32_t unsettled           # futures that were sent and are not done
     cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
-    cdef public object closed         # None, or the reason why nothing can be submitted
+    cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
                  errors, plain):
-        """`owner()` is what must live while futures wait; `resolve(fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
+        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
         `plain`: types beside functions whose instances compare by identity, or by value and never change."""
@@ -765,14 +768,14 @@ cdef class Client:
 
     def parse_id(self, str task_id not None):
         """(slot, generation) of an id of this queue, or None."""
-        parts = task_id.split("-")
-        if len(parts) != 3 or parts[0] != self.prefix:
-            return None
         try:
-            slot, generation = int(parts[1], 16), int(parts[2], 16)
-        except ValueError:
+            _, slot, generation = task_id.split("-")
+            place = int(slot, 16), int(generation, 16)
+            if place[0] >= self.space.space.header.slots or self.task_id(place[0], place[1]) != task_id:
+                return None     # of another queue, or not written as ids are
+        except (ValueError, OverflowError):
             return None
-        return (slot, generation) if 0 <= slot < self.space.space.header.slots and 0 < generation < 1 << 32 else None
+        return place
 
     def future_of(self, uint32_t slot, uint32_t generation):
         """The future that waits for a task of this client, or None."""
@@ -812,7 +815,7 @@ cdef class Client:
                 entry = <FunctionEntry>found
                 if not entry.unstable and (len(entry.checks) == 0 or entry.is_current()):
                     return entry
-        return self.resolve(fn)
+        return self.resolve(self, fn)
 
     cdef int reserve(self, Options options, uint32_t *index) except -1:
         """A slot to fill; waits for room as long as the options allow."""
@@ -1183,10 +1186,16 @@ cdef class Client:
             lq_client_touch(&self.client, slot, generation)
 
     def fail_all(self, make_error):
-        """End every waiting future with `make_error(task_id, attempts)`: nobody will run them."""
+        """End every waiting future with `make_error(task_id)`, or as cancelled (None): nobody will run them."""
         cdef Future future
         for future in self.pending_futures():
-            future.settle(IS_ERROR, make_error(future.task_id, future.attempts))
+            if make_error is None:
+                future.settle(IS_CANCELLED, None)
+            else:
+                future.settle(IS_ERROR, make_error(future.task_id))
+            if self.futures[future.slot] == <PyObject *>future:
+                self.futures[future.slot] = NULL        # a cycle through this table would not be seen by the collector
+                Py_DECREF(future)
         self.wake_followers(False)
 
 

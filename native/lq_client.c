@@ -154,6 +154,7 @@ enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
     LQ_PUT(slot->client, client->me);
     LQ_PUT(slot->outcome, (uint8_t)LQ_OUTCOME_NONE);
     LQ_PUT(slot->attempt, 0u);
+    lq_store_relaxed(&slot->verdict, 0);
     LQ_PUT(slot->start_ns, 0u); /* who is cancelled never starts, and who crashes has no time of ending */
     LQ_PUT(slot->done_ns, 0u);
     LQ_PUT(slot->worker_pid, 0u);

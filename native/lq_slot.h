@@ -48,7 +48,8 @@ enum lq_outcome {
 
 struct lq_slot {
     lq_a64 word;            /* aux: crashes survived so far */
-    lq_a64 verdict;         /* generation 32 | outcome 8 | wait status 16; written by compare-and-swap, see lq_verdict */
+    lq_a64 verdict;         /* generation 32 | outcome 8 | wait status 16; written by compare-and-swap, see lq_verdict. With
+                               generation 0: how many workers died of this task before they began it */
     uint32_t task_generation; /* the generation at submission: names the task, through any number of requeues */
     uint32_t function;      /* row of the function table */
     uint32_t function_generation;
@@ -90,6 +91,14 @@ struct lq_slots {
 static inline uint64_t lq_verdict(uint32_t generation, enum lq_outcome outcome, uint32_t wait_status)
 {
     return (uint64_t)generation << 32 | (uint64_t)outcome << 16 | (wait_status & 0xffffu);
+}
+
+/* Workers that may die with a task in hand that they have not begun, before the task itself is held to be the reason. */
+#define LQ_MOST_UNBEGUN 3u
+
+static inline uint32_t lq_verdict_unbegun(uint64_t verdict)
+{
+    return verdict >> 32 == 0 ? (uint32_t)(verdict & 0xffffu) : 0;
 }
 
 static inline enum lq_outcome lq_verdict_outcome(uint64_t verdict)

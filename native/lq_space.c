@@ -291,6 +291,24 @@ static void settle_done_(const struct lq_space *space, uint32_t index, uint64_t 
     LQ_FAULT("recover:settled");
 }
 
+/* It ends here: the verdict says how, because nobody lived to write an outcome. */
+static void judge_crashed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
+                           struct lq_recovered *recovered)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    uint32_t generation = lq_word_generation(word);
+    uint64_t verdict = lq_load(&slot->verdict);
+    if (verdict >> 32 != generation)
+        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));
+    LQ_FAULT("recover:judged");
+    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, lq_word_label(word));
+    if (lq_cas(&slot->word, word, done)) {
+        LQ_FAULT("recover:done");
+        recovered->crashed++;
+        settle_done_(space, index, done);
+    }
+}
+
 static void recover_running_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
                              struct lq_recovered *recovered)
 {
@@ -307,16 +325,28 @@ static void recover_running_(const struct lq_space *space, uint32_t index, uint6
         }
         return;
     }
-    uint32_t generation = lq_word_generation(word);
+    judge_crashed_(space, index, word, wait_status, recovered);
+}
+
+/* User code had not begun: not counted as an attempt. But a task that does this to one worker after another is the reason:
+   what rebuilds its arguments, say, ends the process. */
+static void recover_claimed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
+                             struct lq_recovered *recovered)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
     uint64_t verdict = lq_load(&slot->verdict);
-    if (verdict >> 32 != generation)
-        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));
-    LQ_FAULT("recover:judged");
-    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, dead);
-    if (lq_cas(&slot->word, word, done)) {
-        LQ_FAULT("recover:done");
-        recovered->crashed++;
-        settle_done_(space, index, done);
+    uint32_t unbegun = lq_verdict_unbegun(verdict);
+    if (unbegun >= LQ_MOST_UNBEGUN) {
+        judge_crashed_(space, index, word, wait_status, recovered);
+        return;
+    }
+    lq_cas(&slot->verdict, verdict, unbegun + 1); /* two recoverers may count one death twice: the bound is no promise */
+    LQ_FAULT("recover:counted");
+    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), lq_word_aux(word));
+    if (lq_cas(&slot->word, word, again)) {
+        LQ_FAULT("recover:unclaimed");
+        recovered->requeued++;
+        settle_queued_(space, index, again);
     }
 }
 
@@ -324,7 +354,6 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
                           struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
-    lq_label dead = lq_word_label(word);
     switch (lq_word_state(word)) {
     case LQ_SLOT_WRITING:
         drop_blocks_for_(space, index, word, true);
@@ -335,15 +364,9 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
     case LQ_SLOT_CANCELLED: /* whoever pops its cell goes on, so there must be one */
         settle_queued_(space, index, word);
         break;
-    case LQ_SLOT_CLAIMED: { /* user code had not begun: not counted as an attempt */
-        uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, dead, lq_word_aux(word));
-        if (lq_cas(&slot->word, word, again)) {
-            LQ_FAULT("recover:unclaimed");
-            recovered->requeued++;
-            settle_queued_(space, index, again);
-        }
+    case LQ_SLOT_CLAIMED:
+        recover_claimed_(space, index, word, wait_status, recovered);
         break;
-    }
     case LQ_SLOT_RUNNING:
         recover_running_(space, index, word, wait_status, recovered);
         break;

@@ -73,6 +73,7 @@ static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *rin
                 if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /* [W1] */
                     continue; /* may be a mere relabel by a recoverer, not a rival: look again */
                 LQ_FAULT("claim:claimed");
+                LQ_PUT(slot->worker_pid, worker->pid);
                 lq_ring_advance(ring, &entry);
                 *index = entry.index;
                 return LQ_OK;
@@ -230,7 +231,6 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     int64_t now = worker->free_ns >= (int64_t)slot->submit_ns ? worker->free_ns : lq_now_ns();
     const struct lq_ring *ring;
     LQ_PUT(slot->start_ns, (uint64_t)now);
-    LQ_PUT(slot->worker_pid, worker->pid);
     LQ_PUT(slot->attempt, slot->attempt + 1);
     lq_store32_relaxed(&slot->items_begun, 0);
     /* A run that crashed may have named a block that recovery has freed since, but recovery writes no body. */

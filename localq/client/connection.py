@@ -25,6 +25,8 @@ from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localq.config import QueueConfig
     from localq.pool.process import SupervisorProcess
 
@@ -37,8 +39,7 @@ class Connection:
     """One process's access to a queue that it owns. `client` submits, `resolve` publishes functions."""
 
     def __init__(self, space: _native.Space, config: QueueConfig, supervisor: SupervisorProcess) -> None:
-        publisher = Publisher(config.queues)
-        self.resolve = publisher.resolve
+        self._publisher = publisher = Publisher(config.queues)
         self._space = space
         self._supervisor = supervisor
         self._watcher = Watcher()
@@ -58,10 +59,13 @@ class Connection:
             errors=failures,
             plain=frozenset({str, Task}),
         )
-        publisher.serve(self.client)
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.
         self._at_exit = lambda: _call(me, Connection.close)
         atexit.register(self._at_exit)
+
+    def resolve(self, function: Callable[..., object] | str) -> _native.FunctionEntry:
+        """The published form of a function; see `Publisher.resolve`."""
+        return self._publisher.resolve(self.client, function)
 
     def watch(self) -> None:
         """A future is watched now by somebody who does not wait for it."""
@@ -72,14 +76,17 @@ class Connection:
         client, supervisor = self.client, self._supervisor
         if self._ended or not client.is_ours:
             return
-        if self._space.phase == PHASE_BROKEN:
+        if self._space.phase == PHASE_BROKEN and not callable(client.closed):
             story = (supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
-            client.closed = client.closed or "its workers could not be started"
-            client.fail_all(lambda task_id, attempts: InitializerFailed(story))
-        elif client.pending and not supervisor.is_alive():
+            self._break(lambda: InitializerFailed(story))
+        elif client.waiting and not supervisor.is_alive():
             client.reap()
-            client.closed = client.closed or f"its supervisor (pid {supervisor.pid}) has ended"
-            client.fail_all(lambda task_id, attempts: SupervisorLost(supervisor.pid, supervisor.exit_status))
+            self._break(lambda: SupervisorLost(supervisor.pid, supervisor.exit_status))
+
+    def _break(self, make_error: Callable[[], Exception]) -> None:
+        """It broke: what waits fails with that error, and so does every later call."""
+        self.client.closed = make_error
+        self.client.fail_all(lambda task_id: make_error())
 
     def close(self, wait: bool = True, cancel_pending: bool = False, timeout: float | None = None) -> None:
         """See `LocalQueue.close`."""
@@ -123,7 +130,7 @@ class Connection:
                 supervisor.kill()
                 supervisor.wait(None)
         client.reap()
-        client.fail_all(failures.cancelled)
+        client.fail_all(None)
         supervisor.close()
         self._space.close_fds()
 

@@ -10,6 +10,10 @@ import os
 
 from localq.errors import QueueClosed, QueueFull, SerializationError, TaskCancelled, WorkerCrashed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["cancelled", "closed", "crashed", "full", "undecodable"]
 
 
@@ -32,8 +36,9 @@ def undecodable(error: Exception, task_id: str | None, attempts: int) -> Seriali
     return made
 
 
-def closed(reason: str) -> QueueClosed:
-    return QueueClosed(reason)
+def closed(reason: str | Callable[[], Exception]) -> Exception:
+    """The queue takes no more calls: for a reason in words, or because it broke, which has an error of its own."""
+    return QueueClosed(reason) if isinstance(reason, str) else reason()
 
 
 def full(capacity: int, timeout: float) -> QueueFull:

@@ -15,7 +15,7 @@ from operator import length_hint
 from threading import Lock
 
 from localq import _native
-from localq.errors import WorkerCrashed
+from localq.errors import SerializationError, WorkerCrashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class MapResults(_native.Results):
                     self.close()
                     raise failure or StopIteration
                 chunk = self._wait()
-                if not self._is_crash(chunk):
+                if not self._must_come_apart(chunk):
                     return self._open(chunk)
                 self._take_apart(chunk)
         except StopIteration:
@@ -222,14 +222,16 @@ class MapResults(_native.Results):
             return error
         raise error
 
-    # crashes
+    # chunks that failed as a whole
 
-    def _is_crash(self, chunk: _Chunk) -> bool:
-        return len(chunk.items) > 1 and isinstance(chunk.future.exception(), WorkerCrashed)
+    def _must_come_apart(self, chunk: _Chunk) -> bool:
+        """Did one item take the others with it: kill the worker, or spoil what came back?"""
+        return len(chunk.items) > 1 and isinstance(chunk.future.exception(), WorkerCrashed | SerializationError)
 
     def _take_apart(self, chunk: _Chunk) -> None:
-        """A worker died in a chunk. The item that it was running fails; the others are sent again, one by one."""
-        fatal = max(0, chunk.future.items_begun - 1)
+        """Send the items again, one by one; the one that a worker died of is not sent again."""
+        crashed = isinstance(chunk.future.exception(), WorkerCrashed)
+        fatal = max(0, chunk.future.items_begun - 1) if crashed else -1
         apart: list[_Chunk] = []
         for at, item in enumerate(chunk.items):
             apart += [_Chunk(chunk.future, [item])] if at == fatal else self._send([item])

@@ -32,15 +32,10 @@ class Publisher:
 
     def __init__(self, queues: tuple[str, ...]) -> None:
         self._queues = queues
-        self._client: Client | None = None
         self._by_value: dict[bytes, FunctionEntry] = {}  # by their bytes; oldest use first
 
-    def serve(self, client: Client) -> None:
-        """The client to publish for; it asks by `resolve`."""
-        self._client = client
-
-    def resolve(self, function: Callable[..., object] | str) -> FunctionEntry:
-        """The entry of a function that the client does not know, or that has changed.
+    def resolve(self, client: Client, function: Callable[..., object] | str) -> FunctionEntry:
+        """The entry of a function that `client` does not know, or that has changed.
 
         Raises:
             ConfigError: not a callable, or an option of its task names no queue of this one.
@@ -55,20 +50,20 @@ class Publisher:
         kind, payload = encode_function(function)
         options = self._options(called)
         if kind != KIND_VALUE:
-            entry = self._publish(function, kind, payload, checks, unstable, options)
-            self._remember(function, entry)
+            entry = self._publish(client, function, kind, payload, checks, unstable, options)
+            self._remember(client, function, entry)
             return entry
         known = self._by_value.pop(payload, None)
         if known is not None and known.function is function and _are_same(known.checks, checks):
             self._by_value[payload] = known  # encoded anew, and nothing had changed
             return known
-        entry = self._publish(function, kind, payload, checks, unstable, options)
+        entry = self._publish(client, function, kind, payload, checks, unstable, options)
         if entry.row != _native.IN_BAND:
             if known is not None:
                 self._by_value[payload + b"#" + str(known.row).encode()] = known  # until its tasks are done
             self._by_value[payload] = entry
-            self._remember(function, entry)
-            self._forget_old()
+            self._remember(client, function, entry)
+            self._forget_old(client)
         return entry
 
     def _options(self, task: object) -> tuple[int, int, int]:
@@ -86,6 +81,7 @@ class Publisher:
 
     def _publish(
         self,
+        client: Client,
         function: Callable[..., object] | str,
         kind: int,
         payload: bytes,
@@ -93,34 +89,31 @@ class Publisher:
         unstable: bool,
         options: tuple[int, int, int],
     ) -> FunctionEntry:
-        assert self._client is not None
-        place = self._client.publish(kind, payload)
+        place = client.publish(kind, payload)
         if place is None:  # the table or the arena is full: it travels with each call instead
-            self._forget_old(keep=0)
-            place = self._client.publish(kind, payload) or (_native.IN_BAND, 0)
+            self._forget_old(client, keep=0)
+            place = client.publish(kind, payload) or (_native.IN_BAND, 0)
         entry = _native.FunctionEntry(function, *place, checks, MISSING, unstable or place[0] == _native.IN_BAND)
         entry.queue, entry.priority, entry.max_retries = options
         return entry
 
-    def _remember(self, function: object, entry: FunctionEntry) -> None:
+    def _remember(self, client: Client, function: object, entry: FunctionEntry) -> None:
         """For the next call, if it can be told apart from all others; what can't is resolved at each use."""
-        assert self._client is not None
         if entry.row == _native.IN_BAND:
             return
-        if isinstance(function, FunctionType | BuiltinFunctionType) or type(function) in self._client.plain:
-            self._client.functions[function] = entry
+        if isinstance(function, FunctionType | BuiltinFunctionType) or type(function) in client.plain:
+            client.functions[function] = entry
 
-    def _forget_old(self, keep: int = KEPT) -> None:
+    def _forget_old(self, client: Client, keep: int = KEPT) -> None:
         """Take functions out of the table that nobody has used for longest and no task needs."""
-        assert self._client is not None
         for payload in list(self._by_value)[: max(0, len(self._by_value) - keep)]:
             entry = self._by_value[payload]
             if entry.pending:
                 continue
             del self._by_value[payload]
-            if self._client.functions.get(entry.function) is entry:
-                del self._client.functions[entry.function]
-            self._client.unpublish(entry.row)
+            if client.functions.get(entry.function) is entry:
+                del client.functions[entry.function]
+            client.unpublish(entry.row)
 
 
 def _are_same(known: tuple[object, ...], found: tuple[object, ...]) -> bool:

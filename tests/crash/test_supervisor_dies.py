@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import wait
+from typing import Any
 
 import pytest
 
-from localq import LocalQueue, SupervisorLost
+from localq import LocalQueue, SupervisorLost, TaskFuture
 from tests.support import tasks
 from tests.support.queues import PATIENCE, is_gone, supervisor_of, wait_until_staffed
 from tests.support.waiting import eventually
@@ -20,14 +21,14 @@ def test_who_waits_hears_that_the_supervisor_was_killed_and_its_workers_end(gate
     with LocalQueue(workers=2, start_method=start_method) as queue, gate:
         done = queue.delay(tasks.same, 1)
         done.result(PATIENCE)
-        running = [queue.delay(tasks.slow, gate.path) for _ in range(2)]
-        waiting = queue.delay(tasks.noop)
+        lost: list[TaskFuture[Any]] = [queue.delay(tasks.slow, gate.path) for _ in range(2)]
+        lost.append(queue.delay(tasks.noop))
         workers = gate.wait_for_arrivals(2)
         supervisor = supervisor_of(queue)
 
         os.kill(supervisor, signal.SIGKILL)
 
-        for future in (*running, waiting):
+        for future in lost:
             error = future.exception(PATIENCE)
             assert isinstance(error, SupervisorLost)
             assert (error.pid, error.exit_status) == (supervisor, -signal.SIGKILL)

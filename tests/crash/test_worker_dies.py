@@ -240,15 +240,11 @@ def test_the_memory_of_what_a_dead_worker_held_comes_back():
     with LocalQueue(workers=2, memory="64MiB", result_cache_size=0) as queue:
         payload = b"x" * 3_000_000
         for _ in range(12):
-            dying = queue.delay(lambda data: os._exit(len(data) % 256), payload)
-            good = queue.delay(tasks.same, payload)
-            assert isinstance(dying.exception(PATIENCE), WorkerCrashed)
-            assert good.result(PATIENCE) == payload
-        del dying, good
+            futures = [queue.delay(function, payload) for function in (tasks.die_of, tasks.same)]
+            assert isinstance(futures[0].exception(PATIENCE), WorkerCrashed)
+            assert futures[1].result(PATIENCE) == payload
         wait_until_staffed(queue)
         audit(queue)
-        for entry in list(queue._client.functions.values()):
-            queue._client.unpublish(entry.row)
 
         assert queue._space.arena()[0] == 0
 

@@ -12,9 +12,17 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from localq import LocalQueue, QueueFull, SerializationError, TaskCancelled, TaskFuture, TaskStatus, WorkerCrashed
 from tests.support import tasks
@@ -174,7 +182,7 @@ class QueueModel(RuleBasedStateMachine):
     def read_by_id(self, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(self.tasks) - 1))
         future, expected = self.tasks[at]
-        if future.task_id is None:
+        if not future.task_id:
             assert expected.kind == "refused"
             return
         if self.gate is None:
@@ -201,7 +209,7 @@ class QueueModel(RuleBasedStateMachine):
     def expire(self) -> None:
         self.settle()
         ids = [self.tasks[at][0].task_id for at in self.cached]
-        eventually(lambda: not any(self.queue.get_status(task_id) for task_id in ids if task_id is not None))
+        eventually(lambda: not any(self.queue.get_status(task_id) for task_id in ids if task_id))
         eventually(lambda: self.queue._space.slots()["cached"] == 0)
         self.cached.clear()
 
@@ -211,7 +219,9 @@ class QueueModel(RuleBasedStateMachine):
     def exactly_what_should_be_is_known_by_id(self) -> None:
         if not hasattr(self, "queue") or self.expires or (self.gate is None and self.waiting):
             return  # what is under way may be settled or not
-        kept = {at for at, (future, _) in enumerate(self.tasks) if future.task_id and self.queue.get_status(future.task_id)}
+        kept = {
+            at for at, (future, _) in enumerate(self.tasks) if future.task_id and self.queue.get_status(future.task_id)
+        }
         assert kept == set(self.cached) | set(self.waiting)
 
     def teardown(self) -> None:
@@ -227,6 +237,8 @@ class QueueModel(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # a failure is run again and again to find its smallest history
 def test_every_history_of_a_queue_agrees_with_its_model():
     run_state_machine_as_test(
         QueueModel,

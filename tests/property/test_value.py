@@ -390,7 +390,7 @@ class Loop:
         )
         self.submitter = _native.Submitter(self.client, _native.Options())
 
-    def resolve(self, function: Any) -> _native.FunctionEntry:
+    def resolve(self, client: _native.Client, function: Any) -> _native.FunctionEntry:
         place = self.client.publish(0, b"note")
         assert place is not None
         entry = self.client.functions[function] = _native.FunctionEntry(function, *place)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localq import LocalQueue
+from localq import LocalQueue, TaskFuture, TaskResult
 from localq._native import ROLE_WORKER
 from tests.support.waiting import Gate, eventually
 
@@ -58,6 +59,19 @@ def wait_until_staffed(queue: LocalQueue) -> list[int]:
 def supervisor_of(queue: LocalQueue) -> int:
     """The supervisor's process id."""
     return queue._connection._supervisor.pid
+
+
+def id_of(future: TaskFuture[Any]) -> str:
+    """The id of a task that was sent."""
+    assert future.task_id, "it was refused before anything was sent"
+    return future.task_id
+
+
+def read(queue: LocalQueue, task_id: str) -> TaskResult[Any]:
+    """What the queue knows of a task that it must know."""
+    found = queue.get_task_result(task_id)
+    assert found is not None, f"task {task_id} is not known any more"
+    return found
 
 
 def audit(queue: LocalQueue) -> None:

@@ -15,7 +15,16 @@ import pytest
 
 from localq import ConfigError, LocalQueue, QueueClosed, TaskCancelled, TaskStatus
 from tests.support import tasks
-from tests.support.queues import PATIENCE, is_gone, lines_of, ready_workers, supervisor_of, wait_until_staffed
+from tests.support.queues import (
+    PATIENCE,
+    id_of,
+    is_gone,
+    lines_of,
+    read,
+    ready_workers,
+    supervisor_of,
+    wait_until_staffed,
+)
 from tests.support.scripts import WATCHDOG, run_script, start_script
 from tests.support.waiting import Gate, eventually
 
@@ -90,8 +99,8 @@ def test_results_can_be_read_after_close():
 
     assert future.result(0) == {"a": 1}
     assert other.result(0) == "x" * 100_000
-    assert queue.get_task_result(future.task_id).value == {"a": 1}
-    assert queue.get_status(other.task_id) is TaskStatus.SUCCESS
+    assert read(queue, id_of(future)).value == {"a": 1}
+    assert queue.get_status(id_of(other)) is TaskStatus.SUCCESS
     assert not future.cancel()
 
 
@@ -233,6 +242,25 @@ def test_threads_may_close_at_once():
         thread.join(PATIENCE)
 
     assert future.result(0) == 1
+
+
+def test_a_closed_queue_that_was_dropped_gives_its_memory_back_without_the_collector():
+    def mapped() -> int:
+        with open("/proc/self/maps") as lines:
+            return sum("/memfd:localq" in line for line in lines)
+
+    gc.collect()
+    before = mapped()
+    gc.disable()
+    try:
+        with LocalQueue(workers=1) as queue:
+            assert queue.delay(len, b"x" * 1_000_000).result(PATIENCE) == 1_000_000
+            assert mapped() > before
+        del queue
+
+        assert mapped() == before
+    finally:
+        gc.enable()
 
 
 # ---- with

@@ -67,11 +67,11 @@ def test_wait_counts_a_cancelled_future_as_done(lone, gate):
 
 def test_as_completed_yields_every_future_once_as_it_is_done(lone, gate):
     held = lone.delay(tasks.slow, gate.path, "last")
-    others: list[TaskFuture[Any]] = []
     with LocalQueue(workers=2) as quick:
-        others = [quick.delay(tasks.fail_if_odd, number) for number in range(20)]
-        seen = []
-        for future in standard.as_completed([held, *others], timeout=PATIENCE):
+        every: list[standard.Future[Any]] = [held]
+        every += [quick.delay(tasks.fail_if_odd, number) for number in range(20)]
+        seen: list[standard.Future[Any]] = []
+        for future in standard.as_completed(every, timeout=PATIENCE):
             seen.append(future)
             if len(seen) == 20:
                 gate.open()
@@ -270,7 +270,8 @@ def test_threads_that_wait_for_different_futures_each_wake_for_their_own(gate, t
         leader = threading.Thread(target=lambda: seen.append(held.result(PATIENCE)))
         leader.start()
         for number in range(50):
-            follower = threading.Thread(target=lambda: seen.append(queue.delay(tasks.same, number).result(PATIENCE)))
+            future = queue.delay(tasks.same, number)
+            follower = threading.Thread(target=lambda of=future: seen.append(of.result(PATIENCE)))
             follower.start()
             follower.join(PATIENCE)
             assert seen[-1] == number
@@ -341,7 +342,7 @@ def test_the_event_loop_goes_on_while_a_task_is_awaited(lone, gate):
 
 
 def test_many_futures_can_be_gathered(q):
-    async def main() -> list[object]:
+    async def main() -> object:
         return await asyncio.gather(*(asyncio.wrap_future(q.delay(tasks.same, number)) for number in range(100)))
 
     assert asyncio.run(main()) == list(range(100))

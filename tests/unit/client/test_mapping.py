@@ -156,7 +156,7 @@ def test_an_endless_iterable_is_read_only_a_little_ahead(gate, ordered):
         queue.delay(tasks.slow, gate.path)
         gate.wait_for_arrivals(1)
 
-        results = queue.map(tasks.same, source, ordered=ordered)
+        results: Any = queue.map(tasks.same, source, ordered=ordered)
 
         assert source.read <= 8
         gate.open()
@@ -166,7 +166,7 @@ def test_an_endless_iterable_is_read_only_a_little_ahead(gate, ordered):
 
 def test_what_is_read_ahead_is_bounded_by_chunks_and_not_by_time(q):
     source = Source()
-    results = q.map(tasks.same, source, chunksize=10)
+    results: Any = q.map(tasks.same, source, chunksize=10)
     found = list(itertools.islice(results, 1005))
 
     assert found == list(range(1005))
@@ -182,7 +182,7 @@ def test_a_map_that_is_closed_runs_nothing_more(tmp_path, gate):
     with LocalQueue(workers=1) as queue, gate:
         queue.delay(tasks.slow, gate.path)
         gate.wait_for_arrivals(1)
-        results = queue.starmap(tasks.record, ((str(tmp_path / "seen"), "x") for _ in range(100)), chunksize=1)
+        results: Any = queue.starmap(tasks.record, ((str(tmp_path / "seen"), "x") for _ in range(100)), chunksize=1)
         results.close()
         gate.open()
         queue.delay(tasks.noop).result(PATIENCE)
@@ -483,9 +483,7 @@ def test_the_total_of_an_iterable_of_unknown_length_is_unknown(q):
     def note(*counts: Any) -> None:
         seen.append(counts)
 
-    assert list(q.map(tasks.same, iter(lambda counter=itertools.count(): next(counter), 5), progress=note)) == list(
-        range(5)
-    )
+    assert list(q.map(tasks.same, (number for number in range(5)), progress=note)) == list(range(5))
 
     assert seen[-1] == (5, 0, None)
 

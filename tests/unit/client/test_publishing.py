@@ -287,9 +287,14 @@ def test_a_method_exchanged_in_a_class_of_a_cell_is_seen(q):
     assert q.delay(cell["call"]).result(PATIENCE) == "new"
 
 
+def constant(value: int) -> Callable[[], int]:
+    """A new function for every call."""
+    return lambda: value
+
+
 def test_a_new_lambda_for_every_call_runs_each_time_and_fills_nothing():
     with LocalQueue(workers=1, result_cache_size=0) as queue:
-        futures = [queue.delay(lambda number=number: number, number) for number in range(2000)]
+        futures = [queue.delay(constant(number)) for number in range(2000)]
 
         assert [future.result(PATIENCE) for future in futures] == list(range(2000))
         assert len(queue._client.functions) < 1000
@@ -300,7 +305,7 @@ def test_more_functions_at_once_than_the_table_has_rows_all_run(gate):
     with LocalQueue(workers=1, capacity=6000) as queue, gate:
         queue.delay(tasks.slow, gate.path)
         gate.wait_for_arrivals(1)
-        futures = [queue.delay(lambda number=number: number) for number in range(5000)]
+        futures = [queue.delay(constant(number)) for number in range(5000)]
         gate.open()
 
         assert [future.result(PATIENCE) for future in futures] == list(range(5000))

@@ -176,9 +176,7 @@ def test_a_module_that_cannot_be_preloaded_is_reported_and_stops_nothing(tmp_pat
 
 def test_the_queue_takes_work_before_its_workers_are_up(tmp_path, monkeypatch):
     (tmp_path / "held_module.py").write_text(
-        "import os, time\n"
-        f"while not os.path.exists({str(tmp_path / 'go')!r}):\n"
-        "    time.sleep(0.001)\n"
+        f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.001)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with LocalQueue(workers=1, preload=("held_module",)) as queue:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -161,9 +162,13 @@ def test_a_worker_that_has_grown_beyond_its_memory_is_replaced():
     with LocalQueue(workers=1, max_memory_per_child="64MiB") as queue:
         small = [queue.delay(tasks.pid).result(PATIENCE) for _ in range(40)]
         assert len(set(small)) == 1
+
+        def has_changed(pid: int) -> bool:
+            return queue.delay(tasks.pid).result(PATIENCE) != pid
+
         for _ in range(3):
-            pid = queue.delay(tasks.hoard, 80_000_000).result(PATIENCE)
-            eventually(lambda: queue.delay(tasks.pid).result(PATIENCE) != pid)
+            large = queue.delay(tasks.hoard, 80_000_000).result(PATIENCE)
+            eventually(functools.partial(has_changed, large))
         audit(queue)
 
 
