@@ -418,7 +418,7 @@ class _ClientErrors(Protocol):
     def cancelled(self, task_id: str | None, attempts: int, /) -> BaseException: ...
     def crashed(self, task_id: str | None, attempts: int, pid: int, wait_status: int, /) -> BaseException: ...
     def undecodable(self, error: Exception, task_id: str | None, attempts: int, /) -> BaseException: ...
-    def closed(self, reason: str, /) -> BaseException: ...
+    def closed(self, reason: str | Callable[[], Exception], /) -> BaseException: ...
     def full(self, capacity: int, timeout: float, /) -> BaseException: ...
 
 class Client:
@@ -433,13 +433,13 @@ class Client:
         codec: _ClientCodec,
         owner: Callable[[], object],
         future_type: type[Future[Any]],
-        resolve: Callable[[Any], FunctionEntry],
+        resolve: Callable[[Client, Any], FunctionEntry],
         on_tick: Callable[[], object],
         on_watched: Callable[[], object],
         errors: _ClientErrors,
         plain: frozenset[type],
     ) -> None:
-        """`owner()` is what must live while futures wait; `resolve(fn)` returns a FunctionEntry for what `functions`
+        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry for what `functions`
         does not have, or no longer; `on_tick()` is called now and then while waiting and may fail futures;
         `on_watched()` when a future gets a watch; `plain`: types beside functions whose instances compare by identity,
         or by value and never change. Raises OSError."""
@@ -466,7 +466,7 @@ class Client:
 
     watched: int
     """Futures that have a watch: they want to be finished without being asked."""
-    closed: str | None
+    closed: str | Callable[[], Exception] | None
     """None, or the reason why nothing can be submitted."""
 
     @property

@@ -854,15 +854,22 @@ cdef class Client:
         """Arguments that do not fit into the slot go to the arena; waits for room there."""
         cdef lq_status status = lq_client_store_args(&self.client, index, data, length)
         cdef int64_t until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
+        cdef int64_t patience
         cdef bytes copy
         if status == LQ_FULL:
             copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
+            patience = lq_now_ns() + NS
             while status == LQ_FULL:
                 self.reap()
                 if self.client.pending == 0:
-                    raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no room"
-                                      " for them and nothing is on its way that would free some")
-                self.wait_for_room(options, until)
+                    # Only blocks that workers keep warm are left: they give them back when they find nothing to do.
+                    if lq_now_ns() > patience:
+                        raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no"
+                                          " room for them and nothing is on its way that would free some")
+                    self.sleep_once(None, NS // 200)
+                else:
+                    patience = lq_now_ns() + NS
+                    self.wait_for_room(options, until)
                 status = lq_client_store_args(&self.client, index, <char *>copy, length)
         if status == LQ_NEVER:
             raise MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes:"

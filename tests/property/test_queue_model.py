@@ -151,7 +151,7 @@ class QueueModel(RuleBasedStateMachine):
         future, expected = self.tasks[at]
         may_be = at in self.waiting[1:] or expected.is_cancelled
 
-        if by_id and future.task_id is not None and at in self.waiting:
+        if by_id and at in self.waiting:
             answer = self.queue.cancel(future.task_id)
         else:
             answer = future.cancel()

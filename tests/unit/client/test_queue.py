@@ -559,6 +559,18 @@ def test_arguments_wait_for_room_in_memory():
         audit(queue)
 
 
+def test_arguments_find_the_room_of_tasks_that_are_done_and_not_yet_looked_at():
+    with LocalQueue(workers=1, memory="4MiB", result_cache_size=0) as queue:
+        payload = b"x" * 1_000_000
+        futures = [queue.delay(len, payload)]
+        for _ in range(20):
+            eventually(lambda: queue._space.slots()["done"] or queue._client.pending == 0)
+            futures.append(queue.delay(len, payload))
+
+        assert [future.result(PATIENCE) for future in futures] == [1_000_000] * 21
+        audit(queue)
+
+
 def test_cached_results_give_way_to_new_ones_when_memory_is_short():
     with LocalQueue(workers=1, memory="4MiB") as queue:
         for number in range(20):
