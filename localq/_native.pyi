@@ -439,8 +439,8 @@ class Client:
         errors: _ClientErrors,
         plain: frozenset[type],
     ) -> None:
-        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry for what `functions`
-        does not have, or no longer; `on_tick()` is called now and then while waiting and may fail futures;
+        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry for what
+        `functions` does not have, or no longer; `on_tick()` is called now and then while waiting and may fail futures;
         `on_watched()` when a future gets a watch; `plain`: types beside functions whose instances compare by identity,
         or by value and never change. Raises OSError."""
 
