@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Recovered", "recover"]
 
-MOST_PASSES = 1000  # a pass that finds labels leaves fewer behind, unless a ring stays full all the while
+MOST_PASSES = (
+    16  # a pass that finds labels leaves fewer behind, unless a ring is full: then workers have to empty it first
+)
 
 
 class Recovered:
     """What came of a dead process's tasks."""
 
-    __slots__ = ("crashed", "released", "requeued")
+    __slots__ = ("crashed", "is_complete", "released", "requeued")
 
-    def __init__(self, requeued: int, crashed: int, released: int) -> None:
+    def __init__(self, requeued: int, crashed: int, released: int, is_complete: bool) -> None:
+        self.is_complete = is_complete  # False: a ring was full; call again once workers have taken something
         self.requeued = requeued  # run again: user code had not begun, or a retry was left
         self.crashed = crashed  # end with WorkerCrashed
         self.released = released  # slots, blocks and functions given back
@@ -33,7 +36,7 @@ def recover(space: Space, label: int, wait_status: int) -> Recovered:
     `wait_status` is what waitpid said; it becomes part of the error of a task that ran in it.
     """
     space.bury(label)
-    requeued = crashed = released = 0
+    labels = requeued = crashed = released = 0
     for _ in range(MOST_PASSES):
         labels, again, ended, given_back = space.recover(label, wait_status)
         requeued += again
@@ -42,4 +45,4 @@ def recover(space: Space, label: int, wait_status: int) -> Recovered:
         if labels == 0:
             space.release(label)
             break
-    return Recovered(requeued, crashed, released)
+    return Recovered(requeued, crashed, released, is_complete=labels == 0)

@@ -31,6 +31,7 @@ __all__ = ["main", "run_supervisor"]
 FAILED_STARTS = 5  # so many workers in a row that died before they were ready: give up, tell the client
 BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubles each time
 BACK_OFF_MOST = 5.0
+RETRY = 0.01  # seconds until a recovery that met a full ring goes on: a worker empties many cells in that time
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
@@ -57,6 +58,7 @@ class Supervisor:
         self.voice = tell  # to the client
         self.label = space.join(ROLE_SUPERVISOR, os.getpid())
         self.children: dict[int, _Child] = {}  # by pidfd
+        self.unfinished: list[tuple[int, int]] = []  # labels and wait statuses of dead processes, not all recovered yet
         self.failed_starts = 0
         self.start_at: float | None = None  # when the next worker may be started, after failed starts
         self.sweep_every = _sweep_interval(brief.result_ttl)
@@ -85,7 +87,12 @@ class Supervisor:
                     self.bury(self.children[fd])
             self.keep_time()
             self.staff()
-            if self.space.phase >= PHASE_DRAINING and not self.children and self.start_at is None:
+            if (
+                self.space.phase >= PHASE_DRAINING
+                and not self.children
+                and self.start_at is None
+                and not self.unfinished
+            ):
                 self.end()
 
     # events
@@ -108,7 +115,7 @@ class Supervisor:
         del self.children[child.pidfd]
         os.close(child.pidfd)
         os.close(child.story)
-        recover(self.space, child.label, status)
+        self.finish_for(child.label, status)
         code = os.waitstatus_to_exitcode(status)
         if was_ready or code in (STOPPED, RECYCLED):
             self.failed_starts = 0 if was_ready else self.failed_starts
@@ -125,6 +132,11 @@ class Supervisor:
             what = "a worker's initializer failed; trying again"
             sys.stderr.write(f"localq {self.brief.name}: {what}\n{story.decode()}\n")
 
+    def finish_for(self, label: int, status: int) -> None:
+        """Finish what a dead process began, or note that a full ring has to be emptied by workers first."""
+        if not recover(self.space, label, status).is_complete:
+            self.unfinished.append((label, status))
+
     def give_up(self, story: bytes) -> None:
         """No worker can be started: waiting would be in vain, so say so."""
         try:
@@ -138,12 +150,16 @@ class Supervisor:
 
     def until_next_timer(self) -> float:
         timers = (self.sweep_at, self.start_at, self.warm_at)
-        return max(0.0, min(at for at in timers if at is not None) - time.monotonic())
+        left = max(0.0, min(at for at in timers if at is not None) - time.monotonic())
+        return min(left, RETRY) if self.unfinished else left
 
     def keep_time(self) -> None:
         now = time.monotonic()
         if self.start_at is not None and now >= self.start_at:
             self.start_at = None
+        unfinished, self.unfinished = self.unfinished, []
+        for label, status in unfinished:
+            self.finish_for(label, status)
         if self.warm_at is not None and now >= self.warm_at:
             self.warm_at = None
             self.warm_up()
@@ -192,7 +208,7 @@ class Supervisor:
             sys.stderr.write(f"localq {self.brief.name}: no worker could be forked: {error}\n")
             os.close(tell)
             os.close(story)
-            recover(self.space, label, 0)
+            self.finish_for(label, 0)
             self.start_at = time.monotonic() + BACK_OFF_MOST
             return
         if pid == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal as signal  # see localq.pool.process
 import os
 import sys
+import time
 
 from localq import _native
 from localq.codec import Codec
@@ -125,18 +126,23 @@ class _Loop:
 class _MemoryLimit:
     """True once this worker's own memory has grown beyond the limit. What it shares with others does not count."""
 
-    EVERY = 16  # tasks: reading the kernel's figure costs some ten microseconds
+    EVERY_TASKS, EVERY_SECONDS = (
+        16,
+        0.05,
+    )  # whichever comes first: reading the kernel's figure costs some ten microseconds
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._left = 1
+        self._left = 0
+        self._next = 0.0
         self._page = os.sysconf("SC_PAGESIZE")
 
     def __call__(self) -> bool:
         self._left -= 1
-        if self._left:
+        now = time.monotonic()
+        if self._left > 0 and now < self._next:
             return False
-        self._left = self.EVERY
+        self._left, self._next = self.EVERY_TASKS, now + self.EVERY_SECONDS
         with open("/proc/self/statm", "rb") as statm:
             _, resident, shared, *_ = map(int, statm.read().split())
         return (resident - shared) * self._page > self._limit

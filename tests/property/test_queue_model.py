@@ -209,7 +209,7 @@ class QueueModel(RuleBasedStateMachine):
     def expire(self) -> None:
         self.settle()
         ids = [self.tasks[at][0].task_id for at in self.cached]
-        eventually(lambda: not any(self.queue.get_status(task_id) for task_id in ids if task_id))
+        eventually(lambda: not any(self.queue.get_status(task_id) for task_id in ids))
         eventually(lambda: self.queue._space.slots()["cached"] == 0)
         self.cached.clear()
 
