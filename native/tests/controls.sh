@@ -83,7 +83,9 @@ control evicted_in_the_same_generation lq_space.c space_read \
     's/!lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0))/!lq_cas(\&slot->word, word, lq_word_as(word, LQ_SLOT_WRITING, me))/'
 control read_without_a_second_look lq_space.c space_read \
     's/        if (lq_load_seq(&slot->word) != word)\n            continue;\n//'
-control verdict_of_any_generation lq_space.c flow_cancelled \
+control task_that_costs_workers_is_never_judged lq_space.c flow_task_that_costs \
+    's/if (unbegun >= LQ_MOST_UNBEGUN)/if (unbegun > 100)/'
+control verdict_of_any_generation lq_space.c flow_task_that_costs \
     's/if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))/if (verdict != 0)/'
 
 # --- memory order: what x86 forgives, ThreadSanitizer does not

@@ -569,6 +569,32 @@ static void flow_task_that_kills_its_workers_ends_as_crashed_after_its_last_chan
     }
 }
 
+static void flow_task_that_costs_workers_before_it_begins_is_judged_after_three_and_runs_until_then(void)
+{
+    for (uint32_t deaths = 1; deaths <= LQ_MOST_UNBEGUN + 1; deaths++) {
+        struct stage_ stage;
+        uint32_t index;
+        uint32_t wait_status;
+        bool judged = deaths > LQ_MOST_UNBEGUN;
+        set_(&stage, 4, 4, 8);
+        index = submit_(&stage, 1);
+        for (uint32_t death = 0; death < deaths; death++) {
+            CHECK_EQ(take_(&stage), index);
+            struct lq_recovered recovered = flow_bury(&stage.space, stage.worker.me, 11);
+            CHECK_EQ(recovered.crashed, death == LQ_MOST_UNBEGUN);
+            lq_worker_init(&stage.worker, &stage.space, flow_join(&stage.space, LQ_ROLE_WORKER), 56);
+        }
+        CHECK_EQ(flow_drain(&stage.worker, &ledger_), !judged);
+        CHECK_EQ(lq_client_reap(&stage.client, &index), LQ_OK);
+        /* The count stands where a verdict would; of how the task ended it says nothing. */
+        CHECK_EQ(lq_slot_outcome(lq_space_slot(&stage.space, index), &wait_status),
+                 judged ? LQ_OUTCOME_CRASHED : LQ_OUTCOME_SUCCESS);
+        CHECK(!judged || wait_status == 11);
+        lq_client_consume(&stage.client, index);
+        strike_(&stage);
+    }
+}
+
 static void flow_result_after_a_crash_is_not_read_from_the_block_of_the_crashed_run(void)
 {
     struct stage_ stage;
@@ -868,6 +894,7 @@ const struct lq_case client_worker_cases[] = {
     RUN(flow_functions_are_published_read_and_withdrawn),
     RUN(flow_task_of_a_worker_that_died_before_user_code_runs_elsewhere),
     RUN(flow_task_that_kills_its_workers_ends_as_crashed_after_its_last_chance),
+    RUN(flow_task_that_costs_workers_before_it_begins_is_judged_after_three_and_runs_until_then),
     RUN(flow_result_after_a_crash_is_not_read_from_the_block_of_the_crashed_run),
     RUN(flow_result_of_a_worker_that_died_right_after_finishing_stands),
     RUN_FORKING(flow_forked_child_does_not_act_under_its_parent_s_label),
