@@ -250,8 +250,8 @@ class FunctionEntry:
         """Whether every check still holds."""
 
 class _Watch(Protocol):
-    def finished(self, future: Any, /) -> object:
-        """Called once, when the future is done."""
+    def settle(self, future: Any, state: int, value: object, /) -> object:
+        """Called when the future is to be done: calls `_become` with the rest, under its own lock."""
 
 class Future(Generic[_R_co]):
     """What a submission hands out, as far as it must be fast. localq.client.future.TaskFuture makes it a
@@ -337,8 +337,8 @@ class Future(Generic[_R_co]):
         """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the
         watch."""
 
-    def _fail(self, error: BaseException) -> None:
-        """End it with `error`, without a worker: nothing will come any more."""
+    def _become(self, state: int, value: object) -> bool:
+        """For the watch, under its condition: False when it was done before."""
 
 class Results:
     """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it.

@@ -8,6 +8,7 @@ in for the machine. Whatever cannot be read limits nothing.
 from __future__ import annotations
 
 import os
+from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +26,19 @@ def usable_cpus(root: str = "/") -> int:
 
 
 def usable_memory(root: str = "/") -> int:
-    """How many bytes of RAM this process may use: what the machine has, or less where a cgroup limits it.
+    """How many bytes of RAM this process may use: what the machine has, or what a cgroup or `ulimit -v` leaves it.
 
     Raises:
         OSError: /proc/meminfo does not say how much there is.
     """
-    return min([_machine_memory(root), *_memory_limits(root)])
+    return min([_machine_memory(root), *_memory_limits(root), *_address_space()])
+
+
+def _address_space() -> Iterator[int]:
+    """Half of what this process may map, if that is limited: the arena is mapped whole, and is not all that is."""
+    limit = getrlimit(RLIMIT_AS)[0]
+    if limit != RLIM_INFINITY:
+        yield limit // 2
 
 
 def _cpu_quotas(root: str) -> Iterator[int]:

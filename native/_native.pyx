@@ -82,7 +82,7 @@ cdef int fail(lq_status status, str what) except -1:
     if status == LQ_VERSION:
         raise LayoutMismatch(found="of another version", expected=LQ_LAYOUT_VERSION)
     if status == LQ_CORRUPT:
-        raise SpaceCorrupt(structure=what, detail="it holds a value that no version writes")
+        raise SpaceCorrupt(structure=what.removeprefix("the "), detail="it holds a value that no version writes")
     if status == LQ_NEVER:
         raise MemoryError(f"{what}: larger than the Space can ever be")
     raise RuntimeError(f"{what}: unexpected status {<int>status}")
@@ -585,22 +585,29 @@ cdef class Future:
 
     cdef int settle(self, State state, object value) except -1:
         """From pending to done, once. Whoever watches is told."""
-        cdef object watch = self.watch
         if self.state != IS_PENDING:
             return 0
+        if self.watch is not None:
+            self.watch.settle(self, <int>state, value)
+        else:
+            self.become(state, value)
+        return 0
+
+    cdef bint become(self, State state, object value):
+        if self.state != IS_PENDING:
+            return False
         self.value = value
         self.state = state
+        if self.watch is not None:
+            self.client.watched -= 1
         self.client.unsettled -= 1
         if self.client.unsettled == 0:
             self.client.keep = None
-        if watch is not None:
-            self.client.watched -= 1
-            watch.finished(self)
-        return 0
+        return True
 
-    def _fail(self, error):
-        """End it with `error`, without a worker: nothing will come any more."""
-        self.settle(IS_ERROR, error)
+    def _become(self, int state, value):
+        """For the watch, under its condition: False when it was done before."""
+        return self.become(<State>state, value)
 
 
 cdef class Results:
@@ -889,7 +896,6 @@ cdef class Client:
         future.slot = index
         future.generation = slot.task_generation
         future.entry = entry
-        entry.pending += 1
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
         try:
@@ -898,6 +904,7 @@ cdef class Client:
         except BaseException:
             self.futures[index] = NULL
             Py_DECREF(future)
+            entry.pending -= 1
             lq_client_discard(&self.client, index)
             raise
         future.submit_ns = slot.submit_ns
@@ -929,7 +936,12 @@ cdef class Client:
         if self.closed is not None or not lq_client_is_ours(&self.client):
             self.check_open()
         entry = self.find(fn)
-        self.reserve(options, &index)
+        entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
+        try:
+            self.reserve(options, &index)
+        except BaseException:
+            entry.pending -= 1
+            raise
         slot = lq_space_slot(&self.space.space, index)
         self.fill(slot, options, entry, LQ_KIND_CALL)
         try:
@@ -944,6 +956,7 @@ cdef class Client:
             else:
                 self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
         except BaseException as error:
+            entry.pending -= 1
             lq_client_discard(&self.client, index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
@@ -987,6 +1000,7 @@ cdef class Client:
         cdef int status = LQ_VALUE_FOREIGN
         self.check_open()
         self.reserve(options, &index)
+        entry.pending += 1
         slot = lq_space_slot(&self.space.space, index)
         self.fill(slot, options, entry, LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK)
         try:
@@ -1002,6 +1016,7 @@ cdef class Client:
                 self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
                                    else self.codec.encode_call((items,), {}, None, entry.function))
         except BaseException as error:
+            entry.pending -= 1
             lq_client_discard(&self.client, index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
@@ -1136,9 +1151,8 @@ cdef class Client:
         self.leading = False
         try:
             self.reap()
-            if status == LQ_INTERRUPTED:
-                PyErr_CheckSignals()
-            elif status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
+            PyErr_CheckSignals()    # also after a time-out: the signal may have reached another thread
+            if status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
                 self.on_tick()
         finally:
             if self.followers != NULL:
@@ -1148,7 +1162,6 @@ cdef class Client:
     cdef int follow(self, Future future, int64_t limit) except -1:
         cdef Follower me
         cdef Follower **link
-        cdef lq_status status
         cdef uint32_t key
         memset(&me, 0, sizeof(me))
         me.future = <PyObject *>future if future is not None else NULL
@@ -1157,13 +1170,12 @@ cdef class Client:
         lq_client_widen(&self.client)       # the leader may sleep for its own task only
         key = lq_bell_key(&me.bell)
         with nogil:
-            status = lq_bell_sleep(&me.bell, key, limit if limit < NS // 10 else NS // 10)
+            lq_bell_sleep(&me.bell, key, limit if limit < NS // 10 else NS // 10)
         link = &self.followers
         while link[0] != &me:
             link = &link[0].next
         link[0] = me.next
-        if status == LQ_INTERRUPTED:
-            PyErr_CheckSignals()
+        PyErr_CheckSignals()
         return 0
 
     cdef void wake_followers(self, bint hand_over) noexcept:

@@ -30,13 +30,18 @@ class Watcher:
         with self._lock:
             if self._running:
                 return
-            self._running = True
-        Thread(target=self._watch, args=(client,), name="localq-watcher", daemon=True).start()
+            Thread(target=self._watch, args=(client,), name="localq-watcher", daemon=True).start()
+            self._running = True  # not before: the system may refuse a thread now and grant the next
 
     def _watch(self, client: Client) -> None:
         while True:
             while client.watched and client.is_ours:
-                client.wait_any(NAP_SECONDS)
+                try:
+                    client.wait_any(NAP_SECONDS)
+                except BaseException:  # a callback's own, sys.exit() among them: the others still want to be called
+                    from logging import getLogger
+
+                    getLogger("concurrent.futures").exception("a callback ended with an exception")
             with self._lock:
                 if not client.watched or not client.is_ours:  # else something came in between
                     self._running = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 import weakref
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-STOP_SECONDS = 2.0  # idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
+PATIENCE = (
+    2.0  # seconds: idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
+)
 
 
 class Connection:
@@ -43,7 +46,7 @@ class Connection:
         self._space = space
         self._supervisor = supervisor
         self._watcher = Watcher()
-        self._ended = False
+        self._ended = True  # until there is something to end
         # The client must not keep this object alive, or a queue that was dropped would never be collected.
         me = weakref.ref(self)
         self.client = _native.Client(
@@ -60,8 +63,9 @@ class Connection:
             plain=frozenset({str, Task}),
         )
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.
-        self._at_exit = lambda: _call(me, Connection.close)
+        self._at_exit = lambda: _call(me, Connection.close_at_exit)
         atexit.register(self._at_exit)
+        self._ended = False
 
     def resolve(self, function: Callable[..., object] | str) -> _native.FunctionEntry:
         """The published form of a function; see `Publisher.resolve`."""
@@ -112,32 +116,39 @@ class Connection:
             self.end(0.0)
             raise
         self.check()  # what can't be done any more fails with its reason, not as cancelled
-        self.end(STOP_SECONDS if not client.waiting else 0.0)
+        self.end(PATIENCE if not client.waiting else 0.0)
+
+    def close_at_exit(self) -> None:
+        """The interpreter ends: finish the work, unless it ends because somebody pressed Ctrl-C."""
+        if getattr(sys, "last_type", None) is KeyboardInterrupt:
+            self.end(0.0)
+        else:
+            self.close()
 
     def end(self, patience: float) -> None:
         """End the workers and the supervisor: by their own, or killed after `patience` seconds."""
         if self._ended or not self.client.is_ours:
             return
-        self._ended = True
-        atexit.unregister(self._at_exit)
         client, supervisor = self.client, self._supervisor
-        client.closed = client.closed or "it was closed"
-        self._space.set_phase(PHASE_STOPPED)
-        supervisor.call()
-        if not (patience and supervisor.wait(patience)):
-            supervisor.hang_up()  # it kills its workers and ends
-            if not supervisor.wait(STOP_SECONDS):
-                supervisor.kill()
-                supervisor.wait(None)
-        client.reap()
-        client.fail_all(None)
-        supervisor.close()
-        self._space.close_fds()
+        try:
+            self._ended = True
+            client.closed = client.closed or "it was closed"
+            atexit.unregister(self._at_exit)
+            self._space.set_phase(PHASE_STOPPED)
+            supervisor.stop(patience)
+        except BaseException:  # Ctrl-C: no more patience, but nothing is left behind either
+            supervisor.stop(0.0)
+            raise
+        finally:
+            client.reap()
+            client.fail_all(None)
+            supervisor.close()
+            self._space.close_fds()
 
     def __del__(self) -> None:
         """The queue was dropped without being closed, and nothing waits any more: nobody can use it."""
-        if not getattr(self, "_ended", True):
-            self.end(STOP_SECONDS)
+        if not self._ended:
+            self.end(PATIENCE)
 
 
 def _call(me: weakref.ref[Connection], method: object) -> None:

@@ -51,9 +51,12 @@ class _Watch:
         self.waiters: list[Any] = []
         self.callbacks: list[Callable[[Any], object]] = []
 
-    def finished(self, future: TaskFuture[Any]) -> None:
-        """Called once by the native side when the future is done."""
+    def settle(self, future: TaskFuture[Any], state: int, value: object) -> None:
+        """Called by the native side instead of setting the state itself: who holds the condition sees either all of the
+        change or nothing of it."""
         with self.condition:
+            if not future._become(state, value):
+                return
             for waiter in self.waiters:
                 if future.cancelled():
                     waiter.add_cancelled(future)

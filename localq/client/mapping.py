@@ -220,6 +220,8 @@ class MapResults(_native.Results):
         error = value if isinstance(value, BaseException) else self._client.codec.decode_error(value)
         if self._return_exceptions:
             return error
+        if isinstance(error, StopIteration):  # raised as it is, it would end the iteration without a word
+            raise RuntimeError("the function raised StopIteration") from error
         raise error
 
     # chunks that failed as a whole

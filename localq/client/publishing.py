@@ -13,7 +13,7 @@ from types import BuiltinFunctionType, FunctionType
 
 from localq import _native
 from localq.errors import ConfigError
-from localq.functions import KIND_VALUE, MISSING, Task, captures, encode_function
+from localq.functions import KIND_VALUE, MISSING, Task, by_reference, captures, encode_function
 from localq.tasks import known_task, registry
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ class Publisher:
     def __init__(self, queues: tuple[str, ...]) -> None:
         self._queues = queues
         self._by_value: dict[bytes, FunctionEntry] = {}  # by their bytes; oldest use first
+        self._by_name: dict[tuple[int, bytes], FunctionEntry] = {}  # by kind and name
 
     def resolve(self, client: Client, function: Callable[..., object] | str) -> FunctionEntry:
         """The entry of a function that `client` does not know, or that has changed.
@@ -42,17 +43,20 @@ class Publisher:
             SerializationError: it can't travel.
         """
         called: object = known_task(function) if isinstance(function, str) else function
-        # Before it is encoded: what another thread binds anew in between must not count as sent.
-        taken = captures(called.fn if isinstance(called, Task) else called) if callable(called) else None
-        checks, unstable = (taken.checks, taken.volatile) if taken is not None else ((), False)
+        checks: tuple[object, ...] = ()
         if isinstance(function, str):
-            checks = (registry, function, registry.get(function, MISSING), *checks)
+            checks = (registry, function, registry.get(function, MISSING))
+        # Before it is encoded: what another thread binds anew in between must not count as sent.
+        taken = None
+        if callable(called) and by_reference(called) is None:
+            taken = captures(called.fn if isinstance(called, Task) else called)
+        if taken is not None:
+            checks += taken.checks
+        unstable = taken is not None and taken.volatile
         kind, payload = encode_function(function)
         options = self._options(called)
         if kind != KIND_VALUE:
-            entry = self._publish(client, function, kind, payload, checks, unstable, options)
-            self._remember(client, function, entry)
-            return entry
+            return self._resolve_by_name(client, function, kind, payload, checks, options)
         known = self._by_value.pop(payload, None)
         if known is not None and known.function is function and _are_same(known.checks, checks):
             self._by_value[payload] = known  # encoded anew, and nothing had changed
@@ -65,6 +69,25 @@ class Publisher:
             self._remember(client, function, entry)
             self._forget_old(client)
         return entry
+
+    def _resolve_by_name(
+        self,
+        client: Client,
+        function: Callable[..., object] | str,
+        kind: int,
+        payload: bytes,
+        checks: tuple[object, ...],
+        options: tuple[int, int, int],
+    ) -> FunctionEntry:
+        """One row for each name, for good: there are only so many of them."""
+        known = self._by_name.get((kind, payload))
+        if known is None:
+            known = self._publish(client, function, kind, payload, checks, False, options)
+            if known.row != _native.IN_BAND:
+                self._by_name[kind, payload] = known
+        if _is_kept(client, function) and known.function is function:
+            self._remember(client, function, known)
+        return known
 
     def _options(self, task: object) -> tuple[int, int, int]:
         """Queue, priority, retries of a @task; -1 where it leaves them to the queue."""
@@ -99,9 +122,7 @@ class Publisher:
 
     def _remember(self, client: Client, function: object, entry: FunctionEntry) -> None:
         """For the next call, if it can be told apart from all others; what can't is resolved at each use."""
-        if entry.row == _native.IN_BAND:
-            return
-        if isinstance(function, FunctionType | BuiltinFunctionType) or type(function) in client.plain:
+        if entry.row != _native.IN_BAND and _is_kept(client, function):
             client.functions[function] = entry
 
     def _forget_old(self, client: Client, keep: int = KEPT) -> None:
@@ -111,9 +132,14 @@ class Publisher:
             if entry.pending:
                 continue
             del self._by_value[payload]
-            if client.functions.get(entry.function) is entry:
+            if _is_kept(client, entry.function) and client.functions.get(entry.function) is entry:
                 del client.functions[entry.function]
             client.unpublish(entry.row)
+
+
+def _is_kept(client: Client, function: object) -> bool:
+    """May it be a key? Only what compares by identity: the hash and equality of others is their own code."""
+    return isinstance(function, FunctionType | BuiltinFunctionType) or type(function) in client.plain
 
 
 def _are_same(known: tuple[object, ...], found: tuple[object, ...]) -> bool:

@@ -220,9 +220,13 @@ class LocalQueue:
         )
         space.set_workers(config.workers)
         supervisor = start_supervisor(space, config)
-        from localq.client.connection import Connection  # while the supervisor starts; see there
+        try:
+            from localq.client.connection import Connection  # while the supervisor starts; see there
 
-        self._connection = Connection(space, config, supervisor)
+            self._connection = Connection(space, config, supervisor)
+        except BaseException:  # Ctrl-C, above all: nobody would end it
+            supervisor.abandon()
+            raise
         self._client = self._connection.client
         self._view = QueueView(self, self._make_options())
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call

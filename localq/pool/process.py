@@ -14,7 +14,7 @@ import sys
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from localq.errors import ConfigError
-from localq.pool.brief import Brief
+from localq.pool.brief import KILL, LOOK, Brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ THREAD_LIMITS = (
     "NUMBA_NUM_THREADS",
 )
 
+STOP_SECONDS = 2.0  # a supervisor answers within milliseconds, unless it is stopped or imports something just now
+
 _MAIN = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {hear}, {tell})"
@@ -46,7 +48,7 @@ def _brief_of(config: QueueConfig) -> Brief:
     brief.client_pid = os.getpid()
     brief.cwd = _cwd()
     brief.initializer = _encode_initializer(config)
-    brief.sys_path = list(sys.path)
+    brief.sys_path = [path and os.path.abspath(path) for path in sys.path]  # '' stays: it means wherever one is
     for name in ("workers", "name", "preload", "max_tasks_per_child", "max_memory_per_child"):
         setattr(brief, name, getattr(config, name))
     brief.serialization = config.serialization
@@ -104,16 +106,29 @@ class SupervisorProcess:
         """As os.waitstatus_to_exitcode has it: minus the signal's number if one killed it. None while it lives."""
         return None if self._status is None else os.waitstatus_to_exitcode(self._status)
 
-    def call(self) -> None:
-        """Make it look at the phase of the Space."""
+    def call(self, word: bytes = LOOK) -> None:
+        """Make it look at the phase of the Space, or (KILL) end at once."""
         try:
-            os.write(self._tell, b"!")
+            os.write(self._tell, word)
         except OSError:  # gone, or so full of calls that it will look anyway
             pass
 
+    def stop(self, patience: float) -> None:
+        """See it end: by itself, now that the phase says so; after `patience` seconds by a word that makes it kill its
+        workers; and if it does not even hear that, by force."""
+        self.call()
+        if patience and self.wait(patience):
+            return
+        self.hang_up()
+        if not self.wait(STOP_SECONDS):
+            self.kill()
+            self.wait(None)
+
     def hang_up(self) -> None:
-        """End it: it kills its workers when nobody holds the other end any more."""
+        """End it: it kills its workers when told so, or when nobody holds this end of the pipe any more, as a child that
+        was forked from this process may still do."""
         if self._tell >= 0:
+            self.call(KILL)
             os.close(self._tell)
             self._tell = -1
 
@@ -130,6 +145,17 @@ class SupervisorProcess:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+    def abandon(self) -> None:
+        """Kill it and let go of everything, before it was of any use."""
+        self.kill()
+        self.wait(None)
+        self.close()
+
+    def __del__(self) -> None:
+        """Whoever started it was interrupted before it could keep it."""
+        if getattr(self, "_pidfd", -1) >= 0:
+            self.abandon()
 
     def close(self) -> None:
         """Let go of everything. If it still lives, it ends now."""
@@ -151,10 +177,12 @@ def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
     brief = _brief_of(config)
     their_ear, our_voice = _pipe()
     our_ear, their_voice = _pipe()
+    start = _fork if config.start_method == "fork" else _execute
+    # Ctrl-C has to wait until somebody holds the new process.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        start = _fork if config.start_method == "fork" else _execute
-        pid = start(space, brief, (our_ear, our_voice), (their_ear, their_voice), config.threads_per_worker)
-        return SupervisorProcess(pid, our_voice, our_ear)
+        pid = start(space, brief, (our_ear, our_voice), (their_ear, their_voice), mask, config.threads_per_worker)
+        supervisor = SupervisorProcess(pid, our_voice, our_ear)
     except BaseException:
         os.close(our_ear)
         os.close(our_voice)
@@ -162,6 +190,8 @@ def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
     finally:
         os.close(their_ear)
         os.close(their_voice)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return supervisor
 
 
 def _pipe() -> tuple[int, int]:
@@ -183,7 +213,7 @@ def _keep_clear(fd: int) -> int:
 Ends = tuple[int, int]  # of two pipes: the one to hear by, the one to tell by
 
 
-def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | None) -> int:
+def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int], threads: int | None) -> int:
     if not sys.executable:
         raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
     control, payload = space.fds
@@ -200,7 +230,7 @@ def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int 
             _environment(threads),
             file_actions=nothing + handed,
             setpgroup=0,  # Ctrl-C is for the client: it decides what ends
-            setsigmask=(),
+            setsigmask=mask,
             setsigdef=signal.valid_signals(),
         )
     finally:
@@ -231,12 +261,13 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
-def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, threads: int | None) -> int:
+def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int], threads: int | None) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
         os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in ours:
             os.close(fd)
         os.environ.update(_environment(threads))

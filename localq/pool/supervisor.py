@@ -18,7 +18,7 @@ import time
 
 from localq import _native
 from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
-from localq.pool.brief import Brief
+from localq.pool.brief import KILL, Brief
 from localq.pool.recovery import recover
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
 
@@ -64,7 +64,10 @@ class Supervisor:
         self.sweep_every = _sweep_interval(brief.result_ttl)
         self.sweep_at = time.monotonic() + self.sweep_every
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
-        self.client = os.pidfd_open(brief.client_pid)
+        try:
+            self.client = os.pidfd_open(brief.client_pid)
+        except ProcessLookupError:  # gone already
+            os._exit(0)
         self.poll = select.epoll()
 
     def run(self) -> NoReturn:
@@ -103,13 +106,16 @@ class Supervisor:
             heard = os.read(self.ear, 4096)
         except BlockingIOError:
             return
-        if not heard:
+        if not heard or KILL in heard:
             self.end()
 
     def bury(self, child: _Child) -> None:
         """A worker has ended: finish what it began, and note why."""
         _, status = os.waitpid(child.pid, 0)
-        story = os.read(child.story, 1 << 16)
+        try:
+            story = os.read(child.story, 1 << 16)
+        except BlockingIOError:  # it said nothing, and a process that its initializer started still holds the other end
+            story = b""
         was_ready = self.is_ready(child.label)
         self.poll.unregister(child.pidfd)
         del self.children[child.pidfd]
@@ -138,7 +144,9 @@ class Supervisor:
             self.unfinished.append((label, status))
 
     def give_up(self, story: bytes) -> None:
-        """No worker can be started: waiting would be in vain, so say so."""
+        """No worker can be started: waiting would be in vain, so say so, once."""
+        if self.space.phase == PHASE_BROKEN:
+            return
         try:
             os.write(self.voice, story[:60000] or b"the workers could not be started")
         except OSError:
@@ -192,30 +200,34 @@ class Supervisor:
         wanted = self.brief.workers
         if phase == PHASE_DRAINING:  # no more than there is still work for
             wanted = min(wanted, sum(map(sum, self.space.depths())))
-        while len(self.children) < wanted:
+        while len(self.children) < wanted and self.start_at is None:
             self.fork()
 
     def fork(self) -> None:
+        """One more worker; or, when the system refuses something for it, none for a while."""
         try:
             label = self.space.join(ROLE_WORKER, 0)
         except RuntimeError:  # the roster is full: a row comes back with the next burial
             self.start_at = time.monotonic() + BACK_OFF
             return
-        tell, story = _story_pipe()
+        fds: list[int] = []
         try:
+            tell, story = _story_pipe()
+            fds += tell, story
             pid = os.fork()
-        except OSError as error:  # the system is out of processes or memory: try again later
-            sys.stderr.write(f"localq {self.brief.name}: no worker could be forked: {error}\n")
-            os.close(tell)
-            os.close(story)
+            if pid == 0:
+                self.become_worker(label, tell)
+            self.space.sign_in(label, pid)
+            child = _Child(pid, _pidfd(pid), label, story)
+            fds.remove(story)
+        except OSError as error:  # out of descriptors, processes or memory
+            sys.stderr.write(f"localq {self.brief.name}: no worker could be started: {error}; trying again\n")
             self.finish_for(label, 0)
             self.start_at = time.monotonic() + BACK_OFF_MOST
             return
-        if pid == 0:
-            self.become_worker(label, tell)
-        os.close(tell)
-        child = _Child(pid, os.pidfd_open(pid), label, story)
-        self.space.sign_in(label, pid)
+        finally:
+            for fd in fds:
+                os.close(fd)
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.EPOLLIN)
 
@@ -252,6 +264,16 @@ class Supervisor:
         for child in self.children.values():
             os.waitpid(child.pid, 0)
         os._exit(0)
+
+
+def _pidfd(pid: int) -> int:
+    """A descriptor of a new child; where there is none left, the child is ended again."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _story_pipe() -> tuple[int, int]:
