@@ -125,8 +125,8 @@ class SupervisorProcess:
             self.wait(None)
 
     def hang_up(self) -> None:
-        """End it: it kills its workers when told so, or when nobody holds this end of the pipe any more, as a child that
-        was forked from this process may still do."""
+        """End it: it kills its workers when told so, or when nobody holds this end of the pipe any more. (A child that
+        was forked from this process may hold it still.)"""
         if self._tell >= 0:
             self.call(KILL)
             os.close(self._tell)
