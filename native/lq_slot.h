@@ -73,7 +73,7 @@ struct lq_slot {
     uint64_t start_ns;
     uint64_t done_ns;
     uint32_t worker_pid;    /* of the last run */
-    lq_a32 used_ms;         /* last reading of a cached result, milliseconds since the Space was made */
+    uint32_t spare;         /* keeps the inline bytes on a multiple of eight */
     unsigned char args[LQ_INLINE_BYTES];
     unsigned char result[LQ_INLINE_BYTES];
 };

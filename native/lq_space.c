@@ -291,6 +291,18 @@ static void settle_done_(const struct lq_space *space, uint32_t index, uint64_t 
     LQ_FAULT("recover:settled");
 }
 
+/* It runs again: under the next generation, and the dead's label until it is in the ring. */
+static void requeue_for_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t crashes,
+                         struct lq_recovered *recovered)
+{
+    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), crashes);
+    if (lq_cas(&lq_space_slot(space, index)->word, word, again)) {
+        LQ_FAULT("recover:requeued");
+        recovered->requeued++;
+        settle_queued_(space, index, again);
+    }
+}
+
 /* It ends here: the verdict says how, because nobody lived to write an outcome. */
 static void judge_crashed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
                            struct lq_recovered *recovered)
@@ -313,16 +325,10 @@ static void recover_running_(const struct lq_space *space, uint32_t index, uint6
                              struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
-    lq_label dead = lq_word_label(word);
     uint32_t crashes = lq_word_aux(word);
     drop_blocks_for_(space, index, word, false);
     if (crashes < LQ_GET(slot->max_crashes) && crashes < 15) {
-        uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, dead, crashes + 1);
-        if (lq_cas(&slot->word, word, again)) {
-            LQ_FAULT("recover:requeued");
-            recovered->requeued++;
-            settle_queued_(space, index, again);
-        }
+        requeue_for_(space, index, word, crashes + 1, recovered);
         return;
     }
     judge_crashed_(space, index, word, wait_status, recovered);
@@ -342,12 +348,7 @@ static void recover_claimed_(const struct lq_space *space, uint32_t index, uint6
     }
     lq_cas(&slot->verdict, verdict, unbegun + 1); /* two recoverers may count one death twice: the bound is no promise */
     LQ_FAULT("recover:counted");
-    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), lq_word_aux(word));
-    if (lq_cas(&slot->word, word, again)) {
-        LQ_FAULT("recover:unclaimed");
-        recovered->requeued++;
-        settle_queued_(space, index, again);
-    }
+    requeue_for_(space, index, word, lq_word_aux(word), recovered);
 }
 
 static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,

@@ -8,8 +8,8 @@
 #define SPIN_LEAST_NS 500u
 #define BRISK_NS 20000u     /* tasks shorter than this end before a sleeper would have been awake */
 #define BRISK_HOLD_NS 50000 /* for how long taking such a task promises to be back */
-#define NAP_LEAST_NS 2000000 /* a promise that was broken (a short task that ran long) costs at most this */
-#define NAP_MOST_NS 100000000 /* ... and a wake-up that a stopped process swallowed at most this */
+#define NAP_LEAST_NS 2000000 /* the first sleep after work; they double while nothing comes */
+#define NAP_MOST_NS 100000000 /* a wake-up that was lost, or held back for a promise that was broken, costs at most this */
 
 enum lq_status lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid)
 {

@@ -94,7 +94,7 @@ static void layout_of_the_slot_is_pinned(void)
     PIN(lq_slot, start_ns, 72);
     PIN(lq_slot, done_ns, 80);
     PIN(lq_slot, worker_pid, 88);
-    PIN(lq_slot, used_ms, 92);
+    PIN(lq_slot, spare, 92);
     PIN(lq_slot, args, 96);
     PIN(lq_slot, result, 176);
 }
