@@ -42,10 +42,12 @@ class ChunkSizes:
     all that is on its way.
     """
 
-    __slots__ = ("_fixed", "_most", "_most_bytes", "_next")
+    __slots__ = ("_fixed", "_left", "_most", "_most_bytes", "_next", "_workers")
 
     def __init__(self, total: int | None, workers: int, fixed: int | None, memory: int = 1 << 40) -> None:
         self._fixed = fixed
+        self._left = total
+        self._workers = workers
         self._most_bytes = min(CHUNK_BYTES, memory // (8 * workers))
         # At least four chunks a worker, so that one slow chunk does not leave the others idle at the end.
         self._most = MOST_ITEMS if total is None else max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
@@ -53,7 +55,15 @@ class ChunkSizes:
 
     @property
     def next(self) -> int:
-        return self._next
+        if self._fixed is not None or self._left is None or self._left <= 0:
+            return self._next
+        # Towards the end they get smaller, or one worker would be busy with the last while the others have nothing.
+        return min(self._next, -(-self._left // (2 * self._workers)))
+
+    def sent(self, items: int) -> None:
+        """A chunk of `items` is on its way."""
+        if self._left is not None:
+            self._left -= items
 
     def measured(self, items: int, seconds: float, size: int = 0) -> None:
         """A chunk of `items` ran for `seconds`, and `size` bytes travelled for it, to and fro."""
@@ -128,6 +138,7 @@ class MapResults(_native.Results):
                 self._failure = error
             self._exhausted = self._failure is not None or not items
             if items:
+                self._sizes.sent(len(items))
                 self._ahead.extend(self._send(items))
 
     def _send(self, items: list[Any]) -> list[_Chunk]:

@@ -619,3 +619,17 @@ def test_chunks_settle_at_a_size_that_runs_for_about_two_milliseconds(each):
 
     run = sizes.next * each
     assert sizes.next in (1, MOST_ITEMS) or 0.001 <= run <= 0.00201
+
+
+@given(total=st.integers(1, 10**6), workers=st.integers(1, 64))
+@settings(max_examples=50, deadline=None)
+def test_towards_the_end_no_chunk_is_longer_than_a_worker_s_half_share_of_what_is_left(total, workers):
+    sizes = ChunkSizes(total, workers, None)
+    left = total
+
+    while left:
+        items = min(sizes.next, left)
+        assert 1 <= items <= -(-left // (2 * workers))
+        sizes.sent(items)
+        sizes.measured(items, 0.0)
+        left -= items
