@@ -1120,7 +1120,7 @@ cdef class Client:
         """Until the future is done. Raises TimeoutError; lets KeyboardInterrupt through."""
         cdef int64_t until = 0, left = 0
         if timeout is not None:
-            until = lq_now_ns() + <int64_t>(max(0.0, min(float(timeout), 1e9)) * NS)
+            until = lq_now_ns() + <int64_t>(<double>max(0.0, min(timeout, 1e9)) * NS)
         self.reap()
         while future.state == IS_PENDING:
             left = MOST_NAP_NS

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalQueue", "QueueView"]
 
+ENDLESS = 1e9  # seconds: thirty years, and more than that may be infinite, which no clock can count to
+
 
 class QueueView:
     """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the
@@ -302,7 +304,7 @@ class LocalQueue:
             queue=-1 if queue is None else self.config.queues.index(queue),
             priority=-1 if priority is None else _level(priority),
             max_retries=-1 if max_retries is None else max_retries,
-            timeout=-1.0 if timeout is None else float(timeout),
+            timeout=-1.0 if timeout is None or timeout > ENDLESS else float(timeout),
             metadata=metadata,
             default_retries=self.config.max_retries,
         )

@@ -518,11 +518,12 @@ def test_a_call_waits_for_room_at_least_as_long_as_it_was_told(gate):
         gate.open()
 
 
-def test_a_call_that_waits_for_room_goes_on_when_there_is_some(gate):
+@pytest.mark.parametrize("timeout", [60, 1e12, float("inf")])
+def test_a_call_that_waits_for_room_goes_on_when_there_is_some(gate, timeout):
     with LocalQueue(workers=1, capacity=1) as queue, gate:
         futures = [queue.delay(tasks.slow, gate.path)]
         gate.wait_for_arrivals(1)
-        waiting = threading.Thread(target=lambda: futures.append(queue.options(timeout=60).delay(tasks.same, 2)))
+        waiting = threading.Thread(target=lambda: futures.append(queue.options(timeout=timeout).delay(tasks.same, 2)))
         waiting.start()
         gate.open()
         waiting.join(PATIENCE)
