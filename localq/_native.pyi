@@ -25,12 +25,7 @@ PHASE_DRAINING: Final[int]
 PHASE_STOPPED: Final[int]
 PHASE_BROKEN: Final[int]
 
-ROWS: Final[int]
 """Rows of the roster. Row 0 is nobody's."""
-
-KIND_CALL: Final[int]
-KIND_CHUNK: Final[int]
-KIND_STARCHUNK: Final[int]
 
 IN_BAND: Final[int]
 """The `row` of a FunctionEntry whose function travels with each call."""
@@ -195,7 +190,7 @@ class Reading:
     @property
     def kind(self) -> int:
         """KIND_CALL, KIND_CHUNK or KIND_STARCHUNK."""
-
+        """0: one call; 1 and 2: a chunk of a map."""
     @property
     def wait_status(self) -> int: ...
     @property

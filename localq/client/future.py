@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     R = None
 
-__all__ = ["TaskFuture"]
+__all__ = ["STATUSES", "TaskFuture"]
 
 _STATES = {
     _native.PENDING: PENDING,
@@ -32,7 +32,7 @@ _STATES = {
     _native.FAILED: FINISHED,
     _native.CANCELLED: CANCELLED_AND_NOTIFIED,
 }
-_STATUSES = {
+STATUSES = {
     _native.PENDING: TaskStatus.PENDING,
     _native.RUNNING: TaskStatus.STARTED,
     _native.SUCCEEDED: TaskStatus.SUCCESS,
@@ -96,7 +96,7 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
     def status(self) -> TaskStatus:
         """How far the task is, just now."""
         self.done()
-        return _STATUSES[self._native_state]
+        return STATUSES[self._native_state]
 
     @property
     def wait_seconds(self) -> float | None:

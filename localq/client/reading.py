@@ -10,6 +10,7 @@ import time
 
 from localq import _native
 from localq.client.failures import crashed, undecodable
+from localq.client.future import STATUSES
 from localq.errors import TaskCancelled
 from localq.model import TaskResult, TaskStatus
 
@@ -25,18 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["result_from", "result_of", "status_of"]
 
-_STATUSES = {
-    _native.PENDING: TaskStatus.PENDING,
-    _native.RUNNING: TaskStatus.STARTED,
-    _native.SUCCEEDED: TaskStatus.SUCCESS,
-    _native.FAILED: TaskStatus.FAILURE,
-    _native.CANCELLED: TaskStatus.CANCELLED,
-}
-
 
 def status_of(reading: Reading) -> TaskStatus:
     """How far the task was when it was read."""
-    return _STATUSES[reading.state]
+    return STATUSES[reading.state]
 
 
 def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[R]:
@@ -72,7 +65,7 @@ def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]
     has_ended = reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed
     return TaskResult(
         task_id=task_id,
-        status=_STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
+        status=STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,
         value=value,
         error=error,
         attempts=reading.attempts,
