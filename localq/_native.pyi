@@ -189,8 +189,8 @@ class Reading:
 
     @property
     def kind(self) -> int:
-        """KIND_CALL, KIND_CHUNK or KIND_STARCHUNK."""
         """0: one call; 1 and 2: a chunk of a map."""
+
     @property
     def wait_status(self) -> int: ...
     @property
