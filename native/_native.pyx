@@ -55,6 +55,7 @@ cdef enum:
 ROLE_CLIENT = LQ_ROLE_CLIENT
 ROLE_SUPERVISOR = LQ_ROLE_SUPERVISOR
 ROLE_WORKER = LQ_ROLE_WORKER
+(TALLY_SUPERVISORS, TALLY_WORKERS, TALLY_WORKERS_CRASHED) = (LQ_TALLY_SUPERVISORS, LQ_TALLY_WORKERS, LQ_TALLY_WORKERS_CRASHED)
 PHASE_OPEN = LQ_PHASE_OPEN
 PHASE_DRAINING = LQ_PHASE_DRAINING
 PHASE_STOPPED = LQ_PHASE_STOPPED
@@ -252,15 +253,20 @@ cdef class Space:
     def set_workers(self, uint32_t workers):
         lq_space_set_workers(&self.space, workers)
 
-    def join(self, int role, uint32_t pid):
-        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use."""
+    def join(self, int role, uint32_t pid, uint64_t started=0):
+        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use.
+
+        `pid` 0: it is told by sign_in. `started`: see localq.pool.processes."""
         cdef lq_label label = 0
         if lq_space_join(&self.space, <lq_role>role, pid, &label) != LQ_OK:
             raise RuntimeError(f"more than {LQ_ROWS - 1} processes use this queue")
+        if started:
+            lq_space_sign_in(&self.space, label, pid, started)
         return label
 
-    def sign_in(self, uint32_t label, uint32_t pid):
-        lq_space_sign_in(&self.space, label, pid)
+    def sign_in(self, uint32_t label, uint32_t pid, uint64_t started=0):
+        """Tell the pid of a row, and when its process started. Returns whether the row is (still) that one's."""
+        return lq_space_sign_in(&self.space, label, pid, started)
 
     def set_ready(self, uint32_t label):
         lq_space_set_ready(&self.space, label)
@@ -269,16 +275,47 @@ cdef class Space:
         """The kernel proved this process dead: its words may be recovered."""
         lq_space_bury(&self.space, label)
 
-    def recover(self, uint32_t label, uint32_t wait_status):
-        """One pass. Returns (labels found, requeued, crashed, released)."""
+    def recover(self, uint32_t label, uint32_t wait_status, uint32_t report=0):
+        """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
         cdef lq_recovered recovered
         with nogil:
-            lq_space_recover(&self.space, label, wait_status, &recovered)
+            lq_space_recover(&self.space, label, lq_cause(wait_status, report), &recovered)
         return recovered.labels, recovered.requeued, recovered.crashed, recovered.released
 
     def release(self, uint32_t label):
         """No word bears the label any more: the row may be used again."""
         lq_space_release(&self.space, label)
+
+    def write_report(self, uint32_t label, uint32_t pid, uint32_t wait_status, uint64_t peak_bytes, bint out_of_memory,
+                     bytes text not None):
+        """Keep what is known of a process that died, for the error of its task. Returns its number, 0 when there is no room."""
+        cdef lq_report report
+        cdef Py_ssize_t length = min(len(text), <Py_ssize_t>LQ_REPORT_TEXT)
+        memset(&report, 0, sizeof(report))
+        report.pid, report.wait_status, report.peak_bytes = pid, wait_status, peak_bytes
+        report.reason = LQ_REASON_OUT_OF_MEMORY if out_of_memory else 0
+        report.text_bytes = <uint32_t>length
+        memcpy(report.text, <char *>text, length)
+        return lq_reports_write(&self.space.reports, label, &report)
+
+    def read_report(self, uint32_t number, uint32_t pid):
+        """(peak bytes, out of memory, text) of a process that died, or None: there is none, or later ones took its place."""
+        cdef lq_report report
+        if lq_reports_read(&self.space.reports, number, pid, &report) != LQ_OK:
+            return None
+        text = (<char *>report.text)[:report.text_bytes].decode("utf-8", "replace")
+        return report.peak_bytes, (report.reason & LQ_REASON_OUT_OF_MEMORY) != 0, text
+
+    def tally(self, int which, uint32_t more=1):
+        """Count something: TALLY_..."""
+        if 0 <= which < <int>LQ_TALLIES:
+            lq_space_tally(&self.space, <lq_tally>which, more)
+
+    @property
+    def tallies(self):
+        """What has happened in the life of this Space."""
+        names = ("supervisors_started", "workers_started", "workers_crashed", "tasks_requeued", "tasks_crashed")
+        return {name: lq_space_tally_of(&self.space, <lq_tally>i) for i, name in enumerate(names)}
 
     def sweep(self, uint32_t label):
         """Let go of what has expired or belongs to nobody. Returns how many."""
@@ -294,13 +331,27 @@ cdef class Space:
             return None
         return problem.decode("utf-8", "replace")
 
+    def audit(self, uint32_t most=1000):
+        """All contradictions, as (what, index, word). Beside live users only those count that are found again later."""
+        cdef lq_problem *problems = <lq_problem *>PyMem_Calloc(max(most, 1), sizeof(lq_problem))
+        cdef uint32_t i, count
+        if problems == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                count = lq_space_audit(&self.space, problems, most)
+            return [(problems[i].what.decode(), problems[i].index, problems[i].word) for i in range(min(count, most))]
+        finally:
+            PyMem_Free(problems)
+
     def row(self, uint32_t index):
         """One row of the roster, for people; None when it is free."""
         cdef lq_row_reading r
         lq_space_row(&self.space, index, &r)
         if r.state == 0:
             return None
-        return {"row": index, "live": r.state == 1, "role": r.role, "pid": r.pid, "ready": bool(r.ready),
+        return {"row": index, "label": r.label, "live": r.state == 1, "role": r.role, "pid": r.pid, "started": r.started,
+                "ready": bool(r.ready),
                 "succeeded": r.succeeded, "failed": r.failed, "items": r.items, "run_ns": r.run_ns,
                 "task": None if r.task == <uint64_t>-1 else (r.task >> 32, r.task & 0xffffffff),
                 "task_since_ns": r.task_since_ns}
@@ -331,7 +382,7 @@ cdef class Space:
         cdef Reading reading
         cdef uint64_t room = 0
         cdef unsigned char *block
-        cdef uint32_t wait_status = 0
+        cdef uint32_t cause = 0
         if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
             return None
         cdef uint32_t state = lq_slot_state_of(&copy)
@@ -344,7 +395,7 @@ cdef class Space:
         elif state == LQ_SLOT_CANCELLED:
             reading.state = CANCELLED
         elif state == LQ_SLOT_DONE or state == LQ_SLOT_CACHED:
-            outcome = lq_slot_outcome(&copy, &wait_status)
+            outcome = lq_slot_outcome(&copy, &cause)
             reading.state = SUCCEEDED if outcome == LQ_OUTCOME_SUCCESS else CANCELLED if outcome == LQ_OUTCOME_CANCELLED else FAILED
             reading.crashed = outcome == LQ_OUTCOME_CRASHED
             if outcome == LQ_OUTCOME_SUCCESS or outcome == LQ_OUTCOME_FAILURE:
@@ -359,7 +410,8 @@ cdef class Space:
                     return None
         reading.format = copy.result_format
         reading.kind = copy.kind
-        reading.wait_status = wait_status
+        reading.wait_status = cause & 0xffff
+        reading.report = cause >> 16
         reading.attempts = copy.attempt
         reading.worker_pid = copy.worker_pid
         reading.submit_ns, reading.start_ns, reading.done_ns = copy.submit_ns, copy.start_ns, copy.done_ns
@@ -381,7 +433,7 @@ cdef class Reading:
     cdef readonly bytes payload
     cdef readonly int format
     cdef readonly int kind
-    cdef readonly uint32_t wait_status, attempts, worker_pid
+    cdef readonly uint32_t wait_status, report, attempts, worker_pid
     cdef readonly uint64_t submit_ns, start_ns, done_ns
 
 
@@ -718,7 +770,7 @@ cdef class Client:
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
                  errors, plain):
         """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
-        `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status),
+        `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status, report, function),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
         `plain`: types beside functions whose instances compare by identity, or by value and never change."""
         self.space = space
@@ -787,6 +839,11 @@ cdef class Client:
             return None
         return <object>found
 
+    def leave(self):
+        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told."""
+        if self.opened:
+            lq_client_leave(&self.client)
+
     def pending_futures(self):
         """The futures that still wait. A list of its own."""
         cdef uint32_t i
@@ -805,7 +862,10 @@ cdef class Client:
         if self.closed is not None:
             raise self.closed_error(self.closed)
         if not lq_client_is_ours(&self.client):
-            raise self.closed_error("this process was forked from the one that opened the queue; open one of its own here")
+            raise self.closed_error("this process was forked from the one that opened the queue; open or attach one here")
+        if lq_space_phase(&self.space.space) != LQ_PHASE_OPEN:
+            self.on_tick()      # which may know more
+            raise self.closed_error(self.closed or "it is being closed: what is queued still runs")
         return 0
 
     cdef FunctionEntry find(self, object fn):
@@ -929,7 +989,7 @@ cdef class Client:
         cdef lq_slot *slot
         cdef FunctionEntry entry
         cdef int status = LQ_VALUE_FOREIGN
-        if self.closed is not None or not lq_client_is_ours(&self.client):
+        if self.closed is not None or not lq_client_is_ours(&self.client) or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN:
             self.check_open()
         entry = self.find(fn)
         entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
@@ -1049,7 +1109,7 @@ cdef class Client:
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
         cdef PyObject *found = self.futures[index]
         cdef Future future
-        cdef uint32_t wait_status = 0
+        cdef uint32_t cause = 0
         cdef lq_outcome outcome
         if found == NULL:
             lq_client_consume(&self.client, index)
@@ -1057,14 +1117,15 @@ cdef class Client:
         self.futures[index] = NULL
         future = <Future>found
         Py_DECREF(future)
-        outcome = lq_slot_outcome(slot, &wait_status)
+        outcome = lq_slot_outcome(slot, &cause)
         future.attempts = slot.attempt
         future.worker_pid = slot.worker_pid
         future.start_ns = slot.start_ns
         future.done_ns = slot.done_ns
         future.items_begun = lq_slot_items_begun(slot)
         future.payload_bytes = <uint64_t>slot.args_bytes + slot.result_bytes
-        future.entry.pending -= 1
+        cdef FunctionEntry entry = future.entry
+        entry.pending -= 1
         future.entry = None
         cdef State state = IS_CANCELLED
         cdef object value = None
@@ -1083,7 +1144,9 @@ cdef class Client:
             elif outcome == LQ_OUTCOME_FAILURE:
                 state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
             elif outcome == LQ_OUTCOME_CRASHED:
-                state, value = IS_ERROR, self.crashed_error(future.task_id, slot.attempt, slot.worker_pid, wait_status)
+                state, value = IS_ERROR, self.crashed_error(
+                    future.task_id, slot.attempt, slot.worker_pid, cause & 0xffff,
+                    self.space.read_report(cause >> 16, slot.worker_pid), entry.function)
         except BaseException as error:
             state, value = IS_ERROR, error
         lq_client_consume(&self.client, index)

@@ -47,6 +47,7 @@ cdef extern from "lq_slot.h" nogil:
         LQ_SLOT_DONE
         LQ_SLOT_CACHED
         LQ_SLOT_CANCELLED
+    uint32_t lq_cause(uint32_t wait_status, uint32_t report)
     struct lq_slot:
         uint32_t task_generation
         uint32_t function
@@ -86,6 +87,23 @@ cdef extern from "lq_roster.h" nogil:
         LQ_ROLE_WORKER
 
 
+cdef extern from "lq_report.h" nogil:
+    enum:
+        LQ_REPORT_TEXT
+        LQ_REASON_OUT_OF_MEMORY
+    struct lq_report:
+        uint32_t pid
+        uint32_t wait_status
+        uint64_t peak_bytes
+        uint64_t reason
+        uint32_t text_bytes
+        unsigned char *text
+    struct lq_reports:
+        pass
+    uint32_t lq_reports_write(const lq_reports *reports, lq_label me, const lq_report *facts)
+    lq_status lq_reports_read(const lq_reports *reports, uint32_t number, uint32_t pid, lq_report *copy)
+
+
 cdef extern from "lq_space.h" nogil:
     enum:
         LQ_PHASE_OPEN
@@ -112,6 +130,7 @@ cdef extern from "lq_space.h" nogil:
         lq_segment control
         lq_segment payload
         lq_header *header
+        lq_reports reports
         uint32_t queues
     struct lq_recovered:
         uint32_t labels
@@ -123,6 +142,8 @@ cdef extern from "lq_space.h" nogil:
         uint32_t role
         uint32_t pid
         uint32_t ready
+        uint32_t label
+        uint64_t started
         uint64_t succeeded
         uint64_t failed
         uint64_t items
@@ -132,12 +153,27 @@ cdef extern from "lq_space.h" nogil:
     lq_status lq_space_create(lq_space *space, const lq_sizes *sizes, uint64_t identity)
     lq_status lq_space_open(lq_space *space, int control_fd, int payload_fd, int writable)
     void lq_space_close(lq_space *space)
+    enum:
+        LQ_TALLIES
+    ctypedef enum lq_tally "enum lq_tally":
+        LQ_TALLY_SUPERVISORS
+        LQ_TALLY_WORKERS
+        LQ_TALLY_WORKERS_CRASHED
+        LQ_TALLY_REQUEUED
+        LQ_TALLY_CRASHED
+    struct lq_problem:
+        const char *what
+        uint32_t index
+        uint64_t word
     lq_status lq_space_join(lq_space *space, lq_role role, uint32_t pid, lq_label *label)
-    void lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid)
+    bint lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid, uint64_t started)
     void lq_space_set_ready(lq_space *space, lq_label me)
     void lq_space_bury(lq_space *space, lq_label label)
-    void lq_space_recover(lq_space *space, lq_label dead, uint32_t wait_status, lq_recovered *recovered)
+    void lq_space_recover(lq_space *space, lq_label dead, uint32_t cause, lq_recovered *recovered)
     void lq_space_release(lq_space *space, lq_label label)
+    void lq_space_tally(lq_space *space, lq_tally tally, uint32_t more)
+    uint32_t lq_space_tally_of(const lq_space *space, lq_tally tally)
+    uint32_t lq_space_audit(const lq_space *space, lq_problem *problems, uint32_t most)
     uint32_t lq_space_sweep(lq_space *space, lq_label me)
     lq_status lq_space_check(const lq_space *space, char *problem, size_t problem_bytes)
     lq_status lq_space_read(const lq_space *space, uint32_t index, uint32_t task_generation, lq_slot *copy)
@@ -158,7 +194,7 @@ cdef extern from "lq_space.h" nogil:
     bint lq_space_function_is_current(const lq_space *space, uint32_t row, uint32_t generation)
     uint32_t lq_slot_state_of(const lq_slot *slot)
     uint32_t lq_slot_items_begun(const lq_slot *slot)
-    lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *wait_status)
+    lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *cause)
     bint lq_space_relieve(lq_space *space, lq_label me)
 
 
@@ -169,6 +205,7 @@ cdef extern from "lq_client.h" nogil:
         uint32_t cached
     lq_status lq_client_init(lq_client *client, lq_space *space, lq_label me, uint32_t pid)
     void lq_client_end(lq_client *client)
+    void lq_client_leave(lq_client *client)
     bint lq_client_is_ours(const lq_client *client)
     lq_status lq_client_reserve(lq_client *client, uint32_t *index)
     void lq_client_discard(lq_client *client, uint32_t index)

@@ -60,6 +60,11 @@ static inline bool lq_cas(lq_a64 *at, uint64_t expected, uint64_t wanted)
                                                    memory_order_acquire);
 }
 
+static inline bool lq_cas32(lq_a32 *at, uint32_t expected, uint32_t wanted)
+{
+    return atomic_compare_exchange_strong_explicit(at, &expected, wanted, memory_order_seq_cst, memory_order_acquire);
+}
+
 static inline void lq_or_seq(lq_a64 *at, uint64_t bits)
 {
     atomic_fetch_or_explicit(at, bits, memory_order_seq_cst);

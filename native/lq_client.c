@@ -8,6 +8,9 @@
 
 #define SPIN_MOST_NS 30000u /* ~3 futex round trips: beyond that, sleeping is no slower and leaves the processor to others */
 #define SPIN_LEAST_NS 1000u
+#define SPARE_SHARE 16u /* at most this part of all slots is kept for oneself: other clients want some, too */
+#define SPARE_LEAST 64u
+#define LEAVE_PASSES 16 /* each leaves fewer labels, unless a ring is full */
 #define TICK_NS 100000000   /* a lost wake-up (its sender stopped between push and ring) costs at most this */
 
 enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, lq_label me, uint32_t pid)
@@ -18,9 +21,9 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
         entries *= 2;
     *client = (struct lq_client){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS};
     client->cache_limit = space->header->sizes.result_cache;
-    client->spare_limit = slots;
+    client->spare_limit = slots / SPARE_SHARE < SPARE_LEAST ? SPARE_LEAST : slots / SPARE_SHARE;
     client->recent_mask = entries - 1;
-    client->spare = malloc(sizeof *client->spare * slots);
+    client->spare = malloc(sizeof *client->spare * client->spare_limit);
     client->recent = malloc(sizeof *client->recent * entries); /* touched only as far as it is used */
     client->stamps = calloc(slots, sizeof *client->stamps);
     client->ours = lq_mark_create();
@@ -60,6 +63,21 @@ void lq_client_end(struct lq_client *client)
     client->spare = NULL;
     client->recent = NULL;
     client->stamps = NULL;
+}
+
+/* A full ring leaves labels: then the row stays DEAD, and the supervisor goes on when it meets it. */
+void lq_client_leave(struct lq_client *client)
+{
+    struct lq_space *space = client->space;
+    if (!lq_client_is_ours(client))
+        return;
+    lq_client_end(client);
+    lq_space_bury(space, client->me);
+    struct lq_recovered pass = {.labels = 1};
+    for (int i = 0; i < LEAVE_PASSES && pass.labels != 0; i++)
+        lq_space_recover(space, client->me, 0, &pass);
+    if (pass.labels == 0)
+        lq_space_release(space, client->me);
 }
 
 /* --------------------------------------------------------------------------------------- slots: cache and reuse */
@@ -139,7 +157,7 @@ enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
         return LQ_FULL;
     if (client->spare_count == 0 && lq_slots_take_fresh(&space->slots, client->me, index) != LQ_OK &&
         lq_slots_take_free(&space->slots, client->me, &client->free_cursor, index) != LQ_OK &&
-        lq_client_shrink(client) != LQ_OK)
+        lq_client_shrink(client) != LQ_OK && lq_space_take_over(space, client->me, index) != LQ_OK)
         return LQ_FULL;
     if (client->spare_count != 0) {
         *index = client->spare[--client->spare_count];

@@ -36,6 +36,9 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
 /* Give warm blocks and spare slots back and free private memory. Tasks on their way go on. */
 void lq_client_end(struct lq_client *client);
 
+/* The same, and the row is given back, while the process lives on. Who dies in here is recovered as anywhere. */
+void lq_client_leave(struct lq_client *client);
+
 /* False in a child that was forked from the client's process: it must not use the label. */
 bool lq_client_is_ours(const struct lq_client *client);
 /* A slot in WRITING(me), its body ready to be filled. LQ_OK; LQ_FULL: reap or wait, then try again. */

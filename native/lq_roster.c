@@ -15,10 +15,9 @@ enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role,
         uint64_t word = lq_load(&row->word);
         if (lq_word_state(word) != LQ_ROW_FREE)
             continue;
-        if (!lq_cas(&row->word, word, lq_word(LQ_ROW_LIVE, LQ_NOBODY, lq_word_generation(word), (uint32_t)role)))
+        if (!lq_cas(&row->word, word, lq_word(LQ_ROW_LIVE, pid, lq_word_generation(word), (uint32_t)role)))
             continue; /* somebody else joined here */
         LQ_FAULT("roster_join:taken");
-        LQ_PUT(row->pid, pid);
         LQ_PUT(row->ready, 0);
         LQ_PUT(row->joined_ns, (uint64_t)lq_now_ns());
         lq_store32(&row->wanted, 0);
@@ -31,19 +30,37 @@ enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role,
     return LQ_FULL;
 }
 
+bool lq_roster_sign_in(const struct lq_roster *roster, lq_label label, uint32_t pid, uint64_t started)
+{
+    struct lq_row *row = lq_roster_row(roster, label);
+    uint64_t word = lq_load(&row->word);
+    if (lq_word_label(word) == 0 && lq_row_is(word, label, LQ_ROW_LIVE)) {
+        lq_cas(&row->word, word, lq_word_as(word, LQ_ROW_LIVE, pid)); /* fails: parent and child both tell it */
+        LQ_FAULT("roster_sign_in:told");
+        word = lq_load(&row->word);
+    }
+    if (!lq_row_is(word, label, LQ_ROW_LIVE) || lq_word_label(word) != pid)
+        return false;
+    if (started != 0)
+        lq_store(&row->origin, (uint64_t)lq_label_incarnation(label) << 52 | (started & ((1ull << 52) - 1)));
+    return true;
+}
+
 void lq_roster_bury(const struct lq_roster *roster, lq_label label)
 {
     struct lq_row *row = lq_roster_row(roster, label);
     uint64_t word = lq_load(&row->word);
-    if (lq_roster_state(roster, label) == LQ_ROW_LIVE)
-        lq_cas(&row->word, word, lq_word_as(word, LQ_ROW_DEAD, LQ_NOBODY));
+    if (!lq_row_is(word, label, LQ_ROW_LIVE))
+        return;
+    if (!lq_cas(&row->word, word, lq_word_as(word, LQ_ROW_DEAD, lq_word_label(word))))
+        lq_roster_bury(roster, label); /* it told its pid just before it died: once more */
 }
 
 void lq_roster_release(const struct lq_roster *roster, lq_label label)
 {
     struct lq_row *row = lq_roster_row(roster, label);
     uint64_t word = lq_load(&row->word);
-    if (lq_roster_state(roster, label) == LQ_ROW_DEAD)
+    if (lq_row_is(word, label, LQ_ROW_DEAD))
         lq_cas(&row->word, word, lq_word_next(word, LQ_ROW_FREE, LQ_NOBODY, LQ_ROLE_NONE));
 }
 
@@ -51,7 +68,8 @@ enum lq_status lq_roster_check(const struct lq_roster *roster)
 {
     for (uint32_t index = 0; index < LQ_ROWS; index++) {
         uint64_t word = lq_load(&roster->rows[index].word);
-        if (lq_word_state(word) > LQ_ROW_DEAD || lq_word_aux(word) > LQ_ROLE_WORKER || lq_word_label(word) != LQ_NOBODY)
+        if (lq_word_state(word) > LQ_ROW_DEAD || lq_word_aux(word) > LQ_ROLE_WORKER ||
+            (lq_word_state(word) == LQ_ROW_FREE && lq_word_label(word) != LQ_NOBODY))
             return LQ_CORRUPT;
         if (index == 0 && word != 0)
             return LQ_CORRUPT;

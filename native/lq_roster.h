@@ -6,7 +6,8 @@
  *
  *   FREE --join--> LIVE --bury, once the kernel proved the death--> DEAD --release, once no word bears the label--> FREE+1
  *
- * Row 0 is never given out: label zero means nobody.
+ * Row 0 is never given out: label zero means nobody. The word of a row has the pid where other words have a label, so that
+ * from the swap that takes it on there is somebody whose death can be proven.
  */
 #include "lq_bell.h"
 #include "lq_fault.h"
@@ -26,10 +27,11 @@ struct lq_counters {
 };
 
 struct lq_row {
-    lq_a64 word;        /* state, aux = role, generation = incarnation */
-    uint32_t pid;       /* the process writes it after join; readers check the word */
+    lq_a64 word;        /* state, aux = role, generation = incarnation; in place of the label the pid, 0: not forked yet */
     uint32_t ready;     /* a worker: 1 once its initializer has run */
+    uint32_t spare;
     uint64_t joined_ns; /* CLOCK_MONOTONIC */
+    lq_a64 origin;      /* incarnation 12 | when that process started, in the kernel's ticks, 52: tells a pid used again */
     _Alignas(LQ_LINE) struct lq_bell bell; /* a client's: rung when a task of its own is done */
     _Alignas(LQ_LINE) lq_a32 wanted; /* a client: slot + 1 that it sleeps for, 0 for any; workers read it before they ring */
     lq_a32 missed;      /* workers set it when the completion ring was full: look through the slots */
@@ -46,6 +48,8 @@ struct lq_roster {
 size_t lq_roster_size(void);
 /* Take a free row for a process that is about to act. LQ_OK and *label; LQ_FULL. */
 enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role, uint32_t pid, lq_label *label);
+/* Tell the pid of a row that was taken with 0 (may be told twice), and when that process started. False: the row is another's. */
+bool lq_roster_sign_in(const struct lq_roster *roster, lq_label label, uint32_t pid, uint64_t started);
 /* The process behind `label` is proven dead: from now on its words may be recovered. Any number of callers. */
 void lq_roster_bury(const struct lq_roster *roster, lq_label label);
 /* No word bears the label any more: the row may be used again under the next incarnation. */
@@ -57,12 +61,30 @@ static inline struct lq_row *lq_roster_row(const struct lq_roster *roster, lq_la
     return &roster->rows[lq_label_row(label) % LQ_ROWS];
 }
 
+/* Is that the word of this incarnation, in this state? */
+static inline bool lq_row_is(uint64_t word, lq_label label, enum lq_row_state state)
+{
+    return label != LQ_NOBODY && lq_word_state(word) == (uint32_t)state && (lq_word_generation(word) & 0xfffu) == lq_label_incarnation(label);
+}
+
 static inline enum lq_row_state lq_roster_state(const struct lq_roster *roster, lq_label label)
 {
     uint64_t word = lq_load(&lq_roster_row(roster, label)->word);
     if (label == LQ_NOBODY || (lq_word_generation(word) & 0xfffu) != lq_label_incarnation(label))
         return LQ_ROW_FREE; /* that incarnation is over */
     return (enum lq_row_state)lq_word_state(word);
+}
+
+static inline uint32_t lq_row_pid(const struct lq_row *row)
+{
+    return lq_word_label(lq_load(&row->word));
+}
+
+/* 0: not told. */
+static inline uint64_t lq_row_started(const struct lq_row *row)
+{
+    uint64_t origin = lq_load(&row->origin);
+    return origin >> 52 == (lq_word_generation(lq_load(&row->word)) & 0xfffu) ? origin & ((1ull << 52) - 1) : 0;
 }
 
 static inline bool lq_roster_is_live(const struct lq_roster *roster, lq_label label)

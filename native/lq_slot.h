@@ -48,7 +48,7 @@ enum lq_outcome {
 
 struct lq_slot {
     lq_a64 word;            /* aux: crashes survived so far */
-    lq_a64 verdict;         /* generation 32 | outcome 8 | wait status 16; written by compare-and-swap, see lq_verdict. With
+    lq_a64 verdict;         /* generation 32 | report 8 | outcome 8 | wait status 16; written by compare-and-swap, see lq_verdict. With
                                generation 0: how many workers died of this task before they began it */
     uint32_t task_generation; /* the generation at submission: names the task, through any number of requeues */
     uint32_t function;      /* row of the function table */
@@ -88,9 +88,20 @@ struct lq_slots {
     uint32_t count;
 };
 
-static inline uint64_t lq_verdict(uint32_t generation, enum lq_outcome outcome, uint32_t wait_status)
+/* How a worker died: what waitpid said, and the number of a report that says more, 0 for none. */
+static inline uint32_t lq_cause(uint32_t wait_status, uint32_t report)
 {
-    return (uint64_t)generation << 32 | (uint64_t)outcome << 16 | (wait_status & 0xffffu);
+    return (report & 0xffu) << 16 | (wait_status & 0xffffu);
+}
+
+static inline uint64_t lq_verdict(uint32_t generation, enum lq_outcome outcome, uint32_t cause)
+{
+    return (uint64_t)generation << 32 | (uint64_t)(cause >> 16 & 0xffu) << 24 | (uint64_t)outcome << 16 | (cause & 0xffffu);
+}
+
+static inline uint32_t lq_verdict_cause(uint64_t verdict)
+{
+    return lq_cause((uint32_t)(verdict & 0xffffu), (uint32_t)(verdict >> 24 & 0xffu));
 }
 
 /* Workers that may die with a task in hand that they have not begun, before the task itself is held to be the reason. */

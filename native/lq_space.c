@@ -12,7 +12,7 @@
 /* ------------------------------------------------------------------------------------------------------- layout */
 
 struct layout_ {
-    uint64_t roster, functions, rings, completions, slots, spans, blocks, end;
+    uint64_t roster, reports, functions, rings, completions, slots, spans, blocks, end;
 };
 
 static uint64_t place_(uint64_t *at, uint64_t bytes)
@@ -28,6 +28,7 @@ static struct layout_ layout_of_(uint32_t slots, uint32_t queues, uint32_t ring_
     uint64_t at = 0;
     place_(&at, sizeof(struct lq_header));
     layout.roster = place_(&at, lq_roster_size());
+    layout.reports = place_(&at, lq_reports_size());
     layout.functions = place_(&at, lq_functions_size());
     layout.rings = at;
     for (uint32_t i = 0; i < queues * LQ_PRIORITIES; i++)
@@ -60,6 +61,7 @@ static void view_(struct lq_space *space)
     uint64_t ring_bytes = (lq_ring_size(header->ring_order) + 4095) & ~4095ull;
     space->queues = header->sizes.queues;
     space->roster.rows = (struct lq_row *)(void *)(base + layout.roster);
+    space->reports.reports = (struct lq_report *)(void *)(base + layout.reports);
     space->functions.rows = (struct lq_function *)(void *)(base + layout.functions);
     space->functions.used = &space->header->functions_used;
     for (uint32_t queue = 0; queue < space->queues; queue++)
@@ -110,7 +112,7 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
     return LQ_OK;
 }
 
-static enum lq_status verify_(const struct lq_space *space)
+enum lq_status lq_space_verify(const struct lq_space *space)
 {
     if (space->control.bytes < sizeof(struct lq_header))
         return LQ_CORRUPT;
@@ -136,7 +138,7 @@ enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload
     enum lq_status status = lq_segment_open(&space->control, control_fd, writable);
     enum lq_status second = lq_segment_open(&space->payload, payload_fd, writable);
     status = status != LQ_OK ? status : second;
-    status = status != LQ_OK ? status : verify_(space);
+    status = status != LQ_OK ? status : lq_space_verify(space);
     if (status != LQ_OK) {
         int reason = errno;
         lq_space_close(space);
@@ -168,9 +170,9 @@ enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t
     return LQ_OK;
 }
 
-void lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid)
+bool lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid, uint64_t started)
 {
-    LQ_PUT(lq_roster_row(&space->roster, me)->pid, pid);
+    return lq_roster_sign_in(&space->roster, me, pid, started);
 }
 
 void lq_space_set_ready(struct lq_space *space, lq_label me)
@@ -195,8 +197,9 @@ uint32_t lq_space_phase(const struct lq_space *space)
 
 void lq_space_set_phase(struct lq_space *space, uint32_t phase)
 {
-    if (lq_load32(&space->header->phase) < phase)
-        lq_store32_seq(&space->header->phase, phase);
+    uint32_t seen = lq_load32(&space->header->phase);
+    while (seen < phase && !lq_cas32(&space->header->phase, seen, phase))
+        seen = lq_load32(&space->header->phase);
     lq_bell_ring(&space->header->bell, INT_MAX);
     for (uint32_t row = 1; row < LQ_ROWS; row++)
         if (lq_load_seq(&space->roster.rows[row].bell.parked[0]) != 0)
@@ -213,7 +216,24 @@ uint32_t lq_space_workers(const struct lq_space *space)
     return lq_load32(&space->header->workers);
 }
 
+void lq_space_tally(struct lq_space *space, enum lq_tally tally, uint32_t more)
+{
+    lq_add32_seq(&space->header->tallies[tally], more);
+}
+
+uint32_t lq_space_tally_of(const struct lq_space *space, enum lq_tally tally)
+{
+    return lq_load32_relaxed(&space->header->tallies[tally]);
+}
+
 /* ------------------------------------------------------------------------------------------------ telling others */
+
+const struct lq_ring *lq_space_ring_of(const struct lq_space *space, const struct lq_slot *slot)
+{
+    uint32_t queue = LQ_GET(slot->queue);
+    uint32_t priority = LQ_GET(slot->priority);
+    return &space->rings[queue < space->queues ? queue : 0][priority < LQ_PRIORITIES ? priority : LQ_PRIORITIES - 1];
+}
 
 void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client)
 {
@@ -243,174 +263,6 @@ void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ri
     if ((int64_t)lq_load_relaxed(&bell->brisk_until_ns) > now_ns && lq_ring_depth(ring) <= BRISK_DEPTH)
         return;
     lq_bell_ring(bell, 1);
-}
-
-/* ------------------------------------------------------------------------------------------------------ recovery */
-
-static const struct lq_ring *ring_of_(const struct lq_space *space, const struct lq_slot *slot)
-{
-    uint32_t queue = LQ_GET(slot->queue);
-    uint32_t priority = LQ_GET(slot->priority);
-    return &space->rings[queue < space->queues ? queue : 0][priority < LQ_PRIORITIES ? priority : LQ_PRIORITIES - 1];
-}
-
-/* Drop the blocks named in the body, as long as the slot's word is still `word`. */
-static void drop_blocks_for_(const struct lq_space *space, uint32_t index, uint64_t word, bool args)
-{
-    const struct lq_slot *slot = lq_space_slot(space, index);
-    uint32_t task = LQ_GET(slot->task_generation);
-    uint32_t args_block = LQ_GET(slot->args_block);
-    uint32_t result_block = LQ_GET(slot->result_block);
-    if (result_block != LQ_NO_BLOCK)
-        lq_arena_drop_for(&space->arena, result_block, lq_backref(LQ_HOLDER_RESULT, index, task), &slot->word, word);
-    if (args && args_block != LQ_NO_BLOCK)
-        lq_arena_drop_for(&space->arena, args_block, lq_backref(LQ_HOLDER_ARGS, index, task), &slot->word, word);
-}
-
-/* QUEUED or CANCELLED. Push first, relabel afterwards: until then the dead label says that the push is owed. FULL: the next pass tries again. */
-static void settle_queued_(const struct lq_space *space, uint32_t index, uint64_t word)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    const struct lq_ring *ring = ring_of_(space, slot);
-    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)
-        return;
-    LQ_FAULT("recover:pushed");
-    lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
-    LQ_FAULT("recover:relabelled");
-}
-
-static void settle_done_(const struct lq_space *space, uint32_t index, uint64_t word)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    lq_label client = LQ_GET(slot->client);
-    bool waited_for = lq_roster_is_live(&space->roster, client);
-    if (waited_for)
-        lq_space_announce(space, index, lq_word_generation(word), client);
-    LQ_FAULT("recover:announced");
-    lq_cas(&slot->word, word, lq_word_as(word, waited_for ? LQ_SLOT_DONE : LQ_SLOT_CACHED, LQ_NOBODY));
-    LQ_FAULT("recover:settled");
-}
-
-/* It runs again: under the next generation, and the dead's label until it is in the ring. */
-static void requeue_for_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t crashes,
-                         struct lq_recovered *recovered)
-{
-    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), crashes);
-    if (lq_cas(&lq_space_slot(space, index)->word, word, again)) {
-        LQ_FAULT("recover:requeued");
-        recovered->requeued++;
-        settle_queued_(space, index, again);
-    }
-}
-
-/* It ends here: the verdict says how, because nobody lived to write an outcome. */
-static void judge_crashed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
-                           struct lq_recovered *recovered)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    uint32_t generation = lq_word_generation(word);
-    uint64_t verdict = lq_load(&slot->verdict);
-    if (verdict >> 32 != generation)
-        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));
-    LQ_FAULT("recover:judged");
-    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, lq_word_label(word));
-    if (lq_cas(&slot->word, word, done)) {
-        LQ_FAULT("recover:done");
-        recovered->crashed++;
-        settle_done_(space, index, done);
-    }
-}
-
-static void recover_running_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
-                             struct lq_recovered *recovered)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    uint32_t crashes = lq_word_aux(word);
-    drop_blocks_for_(space, index, word, false);
-    if (crashes < LQ_GET(slot->max_crashes) && crashes < 15) {
-        requeue_for_(space, index, word, crashes + 1, recovered);
-        return;
-    }
-    judge_crashed_(space, index, word, wait_status, recovered);
-}
-
-/* User code had not begun: not counted as an attempt. But a task that does this to one worker after another is the reason:
-   what rebuilds its arguments, say, ends the process. */
-static void recover_claimed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
-                             struct lq_recovered *recovered)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    uint64_t verdict = lq_load(&slot->verdict);
-    uint32_t unbegun = lq_verdict_unbegun(verdict);
-    if (unbegun >= LQ_MOST_UNBEGUN) {
-        judge_crashed_(space, index, word, wait_status, recovered);
-        return;
-    }
-    lq_cas(&slot->verdict, verdict, unbegun + 1); /* two recoverers may count one death twice: the bound is no promise */
-    LQ_FAULT("recover:counted");
-    requeue_for_(space, index, word, lq_word_aux(word), recovered);
-}
-
-static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t wait_status,
-                          struct lq_recovered *recovered)
-{
-    struct lq_slot *slot = lq_space_slot(space, index);
-    switch (lq_word_state(word)) {
-    case LQ_SLOT_WRITING:
-        drop_blocks_for_(space, index, word, true);
-        recovered->released += lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));
-        LQ_FAULT("recover:freed");
-        break;
-    case LQ_SLOT_QUEUED:
-    case LQ_SLOT_CANCELLED: /* whoever pops its cell goes on, so there must be one */
-        settle_queued_(space, index, word);
-        break;
-    case LQ_SLOT_CLAIMED:
-        recover_claimed_(space, index, word, wait_status, recovered);
-        break;
-    case LQ_SLOT_RUNNING:
-        recover_running_(space, index, word, wait_status, recovered);
-        break;
-    case LQ_SLOT_DONE:
-        settle_done_(space, index, word);
-        break;
-    default: /* the other states bear no label */
-        lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));
-    }
-}
-
-/* The block of a function that was being published, or swept. The row itself is lq_functions_recover's. */
-static void drop_unpublished_(const struct lq_space *space, lq_label dead)
-{
-    uint32_t end = lq_functions_end(&space->functions);
-    for (uint32_t row = 0; row < end; row++) {
-        const struct lq_function *function = &space->functions.rows[row];
-        uint64_t word = lq_load(&function->word);
-        uint32_t block = LQ_GET(function->block);
-        if (lq_word_state(word) == LQ_FUNCTION_WRITING && lq_word_label(word) == dead && block != LQ_NO_BLOCK)
-            lq_arena_drop_for(&space->arena, block, lq_backref(LQ_HOLDER_FUNCTION, row, lq_word_generation(word)), &function->word, word);
-    }
-}
-
-void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *recovered)
-{
-    *recovered = (struct lq_recovered){0};
-    if (dead == LQ_NOBODY || lq_roster_is_live(&space->roster, dead))
-        return;
-    uint32_t used = lq_slots_used(&space->slots);
-    for (uint32_t index = 0; index < used; index++) {
-        uint64_t word = lq_load(&lq_space_slot(space, index)->word);
-        if (lq_word_label(word) != dead)
-            continue;
-        recovered->labels++;
-        recover_slot_(space, index, word, wait_status, recovered);
-    }
-    drop_unpublished_(space, dead);
-    uint32_t blocks = lq_arena_recover(&space->arena, dead);
-    uint32_t functions = lq_functions_recover(&space->functions, dead);
-    recovered->labels += blocks + functions;
-    recovered->released += blocks + functions;
-    lq_bell_recover(&space->header->bell, lq_label_row(dead) % LQ_ROWS);
 }
 
 /* --------------------------------------------------------------------------------------------------- eviction */
@@ -445,35 +297,49 @@ enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cach
     return LQ_OK;
 }
 
-static void free_evicted_(const struct lq_space *space, uint32_t index, uint64_t word)
+static void free_evicted_(const struct lq_space *space, uint32_t index)
 {
-    lq_store(&lq_space_slot(space, index)->word, lq_word(LQ_SLOT_FREE, LQ_NOBODY, lq_word_generation(word) + 1, 0));
+    struct lq_slot *slot = lq_space_slot(space, index);
+    lq_store(&slot->word, lq_word_as(lq_load_relaxed(&slot->word), LQ_SLOT_FREE, LQ_NOBODY)); /* plain: WRITING(me) is ours alone */
     LQ_FAULT("evict:freed");
 }
 
-bool lq_space_relieve(struct lq_space *space, lq_label me)
+/* The cached result that ended first; `with_block`: among those that hold a block. False when there is none. */
+static bool evict_oldest_(const struct lq_space *space, lq_label me, bool with_block, uint32_t *index)
 {
     for (;;) {
         uint64_t oldest_ns = UINT64_MAX;
         uint64_t oldest_word = 0;
-        uint32_t oldest = 0;
         uint32_t used = lq_slots_used(&space->slots);
-        for (uint32_t index = 0; index < used; index++) {
-            const struct lq_slot *slot = lq_space_slot(space, index);
+        for (uint32_t at = 0; at < used; at++) {
+            const struct lq_slot *slot = lq_space_slot(space, at);
             uint64_t word = lq_load(&slot->word);
-            if (lq_word_state(word) != LQ_SLOT_CACHED || LQ_GET(slot->result_block) == LQ_NO_BLOCK || LQ_GET(slot->done_ns) >= oldest_ns)
+            if (lq_word_state(word) != LQ_SLOT_CACHED || (with_block && LQ_GET(slot->result_block) == LQ_NO_BLOCK) ||
+                LQ_GET(slot->done_ns) >= oldest_ns)
                 continue;
             oldest_ns = LQ_GET(slot->done_ns);
             oldest_word = word;
-            oldest = index;
+            *index = at;
         }
         if (oldest_ns == UINT64_MAX)
             return false;
-        if (lq_space_evict(space, NULL, me, oldest, oldest_word) == LQ_OK) {
-            free_evicted_(space, oldest, oldest_word);
+        if (lq_space_evict(space, NULL, me, *index, oldest_word) == LQ_OK)
             return true;
-        }
     }
+}
+
+bool lq_space_relieve(struct lq_space *space, lq_label me)
+{
+    uint32_t index = 0;
+    if (!evict_oldest_(space, me, true, &index))
+        return false;
+    free_evicted_(space, index);
+    return true;
+}
+
+enum lq_status lq_space_take_over(struct lq_space *space, lq_label me, uint32_t *index)
+{
+    return evict_oldest_(space, me, false, index) ? LQ_OK : LQ_EMPTY;
 }
 
 static bool is_function_needed_(const struct lq_space *space, uint32_t row, uint32_t generation)
@@ -527,7 +393,7 @@ uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
             continue;
         if (lq_space_evict(space, NULL, me, index, word) != LQ_OK)
             continue;
-        free_evicted_(space, index, word);
+        free_evicted_(space, index);
         swept++;
     }
     return swept + sweep_functions_(space, me);
@@ -577,7 +443,9 @@ void lq_space_row(const struct lq_space *space, uint32_t index, struct lq_row_re
     *reading = (struct lq_row_reading){
         .state = lq_word_state(word),
         .role = lq_word_aux(word),
-        .pid = LQ_GET(row->pid),
+        .pid = lq_word_label(word),
+        .label = lq_label_of(index % LQ_ROWS, lq_word_generation(word)),
+        .started = lq_row_started(row),
         .ready = LQ_GET(row->ready),
         .succeeded = lq_load_relaxed(&row->counters.succeeded),
         .failed = lq_load_relaxed(&row->counters.failed),
@@ -639,113 +507,11 @@ uint32_t lq_slot_items_begun(const struct lq_slot *slot)
     return lq_load32_relaxed(&slot->items_begun);
 }
 
-enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status)
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *cause)
 {
     uint64_t verdict = lq_load(&slot->verdict);
-    *wait_status = (uint32_t)(verdict & 0xffffu);
+    *cause = lq_verdict_cause(verdict);
     if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))
         return lq_verdict_outcome(verdict);
     return (enum lq_outcome)LQ_GET(slot->outcome);
-}
-
-/* --------------------------------------------------------------------------------------------------------- audit */
-
-static enum lq_status complain_(char *problem, size_t bytes, const char *what, uint32_t index, uint64_t word)
-{
-    snprintf(problem, bytes, "%s %u: word %016llx", what, index, (unsigned long long)word);
-    return LQ_CORRUPT;
-}
-
-static enum lq_status check_slot_(const struct lq_space *space, uint32_t index, char *problem, size_t bytes)
-{
-    const struct lq_slot *slot = lq_space_slot(space, index);
-    uint64_t word = lq_load(&slot->word);
-    uint32_t state = lq_word_state(word);
-    lq_label label = lq_word_label(word);
-    if (label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label))
-        return complain_(problem, bytes, "a dead process still owns slot", index, word);
-    if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED) &&
-        !lq_ring_holds(ring_of_(space, slot), index, lq_word_generation(word)))
-        return complain_(problem, bytes, "a queued task is in no ring, slot", index, word);
-    if (state == LQ_SLOT_DONE && lq_roster_is_live(&space->roster, slot->client) &&
-        lq_load32(&lq_roster_row(&space->roster, slot->client)->missed) == 0 &&
-        !lq_ring_holds(&space->completions[lq_label_row(slot->client) % LQ_ROWS], index, lq_word_generation(word)))
-        return complain_(problem, bytes, "a finished task was not announced, slot", index, word);
-    if (state == LQ_SLOT_QUEUED && slot->args_block != LQ_NO_BLOCK) {
-        const lq_a64 *block = lq_arena_word(&space->arena, slot->args_block);
-        if (block == NULL || lq_word_state(lq_load(block)) != LQ_BLOCK_HELD ||
-            lq_load(lq_arena_backref(&space->arena, slot->args_block)) != lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation))
-            return complain_(problem, bytes, "a queued task lost its arguments, slot", index, word);
-    }
-    return LQ_OK;
-}
-
-/* Is the object that a HELD block names still the one that holds it? */
-static bool is_held_(const struct lq_space *space, uint32_t block, uint64_t backref)
-{
-    uint32_t index = (uint32_t)(backref >> 32 & 0x0fffffffu);
-    uint32_t generation = (uint32_t)backref;
-    enum lq_holder holder = (enum lq_holder)(backref >> 60);
-    if (holder == LQ_HOLDER_FUNCTION) {
-        if (index >= LQ_FUNCTIONS)
-            return false;
-        const struct lq_function *function = &space->functions.rows[index];
-        return lq_word_generation(lq_load(&function->word)) == generation && function->block == block;
-    }
-    if (index >= space->slots.count)
-        return false;
-    const struct lq_slot *slot = lq_space_slot(space, index);
-    uint32_t state = lq_word_state(lq_load(&slot->word));
-    if (state == LQ_SLOT_FREE || state == LQ_SLOT_FRESH || slot->task_generation != generation)
-        return false;
-    return (holder == LQ_HOLDER_ARGS ? slot->args_block : slot->result_block) == block;
-}
-
-static enum lq_status check_block_(const struct lq_space *space, uint32_t block, char *problem, size_t bytes)
-{
-    uint64_t word = lq_load(lq_arena_word(&space->arena, block));
-    lq_label label = lq_word_label(word);
-    if (label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label))
-        return complain_(problem, bytes, "a dead process still owns block", block, word);
-    if (lq_word_state(word) == LQ_BLOCK_HELD && !is_held_(space, block, lq_load(lq_arena_backref(&space->arena, block))))
-        return complain_(problem, bytes, "nobody holds block", block, word);
-    return LQ_OK;
-}
-
-static enum lq_status check_blocks_(const struct lq_space *space, char *problem, size_t bytes)
-{
-    for (uint32_t span = 1; span < space->arena.count && span <= lq_load(space->arena.used); span++) {
-        uint64_t word = lq_load(&space->arena.spans[span].word);
-        enum lq_status status = LQ_OK;
-        if (lq_word_state(word) == LQ_BLOCK_HELD || lq_word_state(word) == LQ_BLOCK_OWNED)
-            status = check_block_(space, LQ_BLOCK_RUN | span, problem, bytes);
-        for (uint32_t i = 0; status == LQ_OK && lq_word_state(word) == LQ_SPAN_CLASS && i < LQ_BLOCKS_PER_SPAN >> lq_word_aux(word); i++)
-            status = check_block_(space, span << LQ_BLOCKS_ORDER | i, problem, bytes);
-        if (status != LQ_OK)
-            return status;
-    }
-    return LQ_OK;
-}
-
-enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_t problem_bytes)
-{
-    problem[0] = 0;
-    if (verify_(space) != LQ_OK)
-        return complain_(problem, problem_bytes, "the header contradicts itself, version", space->header->version, 0);
-    if (lq_roster_check(&space->roster) != LQ_OK)
-        return complain_(problem, problem_bytes, "the roster", 0, 0);
-    if (lq_slots_check(&space->slots) != LQ_OK)
-        return complain_(problem, problem_bytes, "the slots", 0, 0);
-    if (lq_functions_check(&space->functions) != LQ_OK)
-        return complain_(problem, problem_bytes, "the functions", 0, 0);
-    if (lq_arena_check(&space->arena) != LQ_OK)
-        return complain_(problem, problem_bytes, "the arena", 0, 0);
-    for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++)
-        if (lq_ring_check(&space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], space->slots.count) != LQ_OK)
-            return complain_(problem, problem_bytes, "ring", i, 0);
-    uint32_t used = lq_slots_used(&space->slots);
-    for (uint32_t index = 0; index < used; index++)
-        if (check_slot_(space, index, problem, problem_bytes) != LQ_OK)
-            return LQ_CORRUPT;
-    return check_blocks_(space, problem, problem_bytes);
 }

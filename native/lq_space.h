@@ -11,13 +11,14 @@
 #include "lq_arena.h"
 #include "lq_bell.h"
 #include "lq_function.h"
+#include "lq_report.h"
 #include "lq_ring.h"
 #include "lq_roster.h"
 #include "lq_segment.h"
 #include "lq_slot.h"
 
 #define LQ_MAGIC 0x31716c61636f6cull /* "localq1" */
-#define LQ_LAYOUT_VERSION 1u
+#define LQ_LAYOUT_VERSION 2u
 #define LQ_PRIORITIES 4u
 #define LQ_MAX_QUEUES 16u
 
@@ -26,6 +27,16 @@ enum lq_phase {
     LQ_PHASE_DRAINING = 1, /* workers end when nothing is queued */
     LQ_PHASE_STOPPED = 2,  /* workers end after the task in hand */
     LQ_PHASE_BROKEN = 3,   /* no worker can be started: waiting is in vain */
+};
+
+/* What is counted over the life of a Space. */
+enum lq_tally {
+    LQ_TALLY_SUPERVISORS = 0,     /* started: more than one, if one was lost */
+    LQ_TALLY_WORKERS = 1,         /* started */
+    LQ_TALLY_WORKERS_CRASHED = 2, /* ended otherwise than told */
+    LQ_TALLY_REQUEUED = 3,        /* tasks that run again because their worker died */
+    LQ_TALLY_CRASHED = 4,         /* tasks that ended so */
+    LQ_TALLIES = 5,
 };
 
 /* What the sizes follow from. */
@@ -50,6 +61,7 @@ struct lq_header {
     struct lq_sizes sizes;
     _Alignas(LQ_LINE) lq_a32 phase; /* supervisor and owner write, everybody reads */
     lq_a32 workers;    /* as configured; a hint for spinning */
+    lq_a32 tallies[LQ_TALLIES]; /* for people; who recovers counts */
     _Alignas(LQ_LINE) lq_a64 slots_fresh;
     _Alignas(LQ_LINE) lq_a64 arena_used;
     lq_a64 functions_used;
@@ -61,6 +73,7 @@ struct lq_space {
     struct lq_segment payload;
     struct lq_header *header;
     struct lq_roster roster;
+    struct lq_reports reports;
     struct lq_functions functions;
     struct lq_slots slots;
     struct lq_arena arena;
@@ -81,8 +94,9 @@ void lq_space_close(struct lq_space *space);
 
 /* Take a row for a process; its completion ring is ready when it returns. LQ_OK or LQ_FULL. */
 enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t pid, lq_label *label);
-/* A worker tells its pid (its row was taken before the fork) and, later, that it takes tasks. */
-void lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid);
+/* See lq_roster_sign_in. */
+bool lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid, uint64_t started);
+/* A worker takes tasks from now on. */
 void lq_space_set_ready(struct lq_space *space, lq_label me);
 /* The process behind the label is proven dead (or is leaving by itself): lq_roster_bury, lq_roster_release. */
 void lq_space_bury(struct lq_space *space, lq_label label);
@@ -95,6 +109,9 @@ void lq_space_set_phase(struct lq_space *space, uint32_t phase);
 void lq_space_set_workers(struct lq_space *space, uint32_t workers);
 uint32_t lq_space_workers(const struct lq_space *space);
 
+void lq_space_tally(struct lq_space *space, enum lq_tally tally, uint32_t more);
+uint32_t lq_space_tally_of(const struct lq_space *space, enum lq_tally tally);
+
 /* What recovery did. */
 struct lq_recovered {
     uint32_t labels;   /* words found with the dead label: zero proves that none is left */
@@ -106,15 +123,24 @@ struct lq_recovered {
 /*
  * Finish what a dead process began, one pass. Call again until `labels` is zero, then lq_roster_release.
  *
- * Callers:  any number of processes at once, beside live users, after lq_roster_bury. `wait_status` is told in the verdict.
+ * Callers:  any number of processes at once, beside live users, after lq_roster_bury. `cause` (lq_cause) is told in the verdict.
  * Progress: lock-free.
  * Death:    every step is one compare-and-swap on a word that still bears the dead label, or a push that may be done
  *           twice. Whoever calls next goes on.
  */
-void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *recovered);
+void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, struct lq_recovered *recovered);
 /* Let go of expired results, of results whose client is gone, and of functions nobody needs. Returns how many. */
 uint32_t lq_space_sweep(struct lq_space *space, lq_label me);
-/* Is everything accounted for? Fills `problem` with the first contradiction. Only meaningful while nobody is in an operation. */
+/* Does the header fit what is mapped? LQ_OK, LQ_CORRUPT, LQ_VERSION. */
+enum lq_status lq_space_verify(const struct lq_space *space);
+struct lq_problem {
+    const char *what;
+    uint32_t index;
+    uint64_t word;
+};
+/* All contradictions: how many; the first `most` of them are told. See lq_audit.c for what they mean beside live users. */
+uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problems, uint32_t most);
+/* The same for a quiet Space: LQ_OK, or LQ_CORRUPT and the first one in words. */
 enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_t problem_bytes);
 
 /*
@@ -130,6 +156,8 @@ bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slo
 /* One row, for people. */
 struct lq_row_reading {
     uint32_t state, role, pid, ready;
+    lq_label label;
+    uint64_t started; /* see lq_row_started */
     uint64_t succeeded, failed, items, run_ns, task, task_since_ns;
 };
 
@@ -146,10 +174,12 @@ enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uin
 bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, uint32_t generation);
 uint32_t lq_slot_state_of(const struct lq_slot *slot);
 uint32_t lq_slot_items_begun(const struct lq_slot *slot);
-/* How it ended, from the body and the verdict of a DONE or CACHED slot. */
-enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *wait_status);
+/* How it ended, from the body and the verdict of a DONE or CACHED slot; `cause` counts where a worker died. */
+enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *cause);
 /* Memory is short: evict the cached result that ended first among those that hold a block. False when there is none. */
 bool lq_space_relieve(struct lq_space *space, lq_label me);
+/* Slots are short: the cached result that ended first, whoever's, gives way: its slot is WRITING(me). LQ_OK or LQ_EMPTY. */
+enum lq_status lq_space_take_over(struct lq_space *space, lq_label me, uint32_t *index);
 
 /* CACHED -> WRITING(me), generation + 1, and its blocks dropped. LQ_OK or LQ_MISSING. */
 enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
@@ -158,6 +188,9 @@ enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cach
 void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client);
 /* Wake a worker if one should be woken: after a push, and by a worker that takes a task that may last. */
 void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ring, int64_t now_ns);
+
+/* The ring that a slot's task belongs into. */
+const struct lq_ring *lq_space_ring_of(const struct lq_space *space, const struct lq_slot *slot);
 
 static inline struct lq_slot *lq_space_slot(const struct lq_space *space, uint32_t index)
 {

@@ -49,11 +49,11 @@ control head_before_the_name lq_worker.c death_at_every \
     's|if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /\* \[W1\] \*/|lq_ring_advance(ring, \&entry);\n&|'
 
 # --- recovery
-control relabel_before_the_push lq_space.c death_of_the_recoverer \
+control relabel_before_the_push lq_recover.c death_of_the_recoverer \
     's/    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)\n        return;\n    LQ_FAULT("recover:pushed");\n\(    lq_cas[^\n]*\n\)/\1    LQ_FAULT("recover:pushed");\n    lq_ring_push(ring, index, lq_word_generation(word));\n/'
-control blind_relabel lq_space.c death_stopped \
+control blind_relabel lq_recover.c death_stopped \
     's/lq_cas(&slot->word, word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));\n    LQ_FAULT("recover:relabelled")/lq_store(\&slot->word, lq_word_as(word, lq_word_state(word), LQ_NOBODY));\n    LQ_FAULT("recover:relabelled")/'
-control blind_free lq_space.c death_stopped \
+control blind_free lq_recover.c death_stopped \
     's/recovered->released += lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));/LQ_FAULT("test:blind"); lq_store(\&slot->word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));/'
 control drop_for_the_dead_without_the_guard lq_arena.c arena_drop_for \
     's/    if (lq_load_seq(guard) != guard_word)\n        return;[^\n]*\n//'
@@ -61,7 +61,7 @@ control drop_for_the_dead_whoever_holds_it lq_arena.c arena_drop_for \
     's/\(void lq_arena_drop_for(.*if (lq_word_state(seen) != LQ_BLOCK_HELD\) || lq_load(lq_arena_backref(arena, block)) != backref)/\1)/'
 control block_held_before_it_is_named lq_client.c death_at_every \
     's/    LQ_PUT(slot->args_block, block);\n    LQ_FAULT("client_store_args:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_FAULT("client_store_args:named");\n    LQ_PUT(slot->args_block, block);\n/'
-control unpublished_function_keeps_its_block lq_space.c death_at_every \
+control unpublished_function_keeps_its_block lq_recover.c death_at_every \
     's/\n    drop_unpublished_(space, dead);//'
 control cancel_takes_the_label lq_client.c flow_cancelled \
     's/LQ_SLOT_CANCELLED, lq_word_label(word))/LQ_SLOT_CANCELLED, client->me)/'
@@ -83,7 +83,7 @@ control evicted_in_the_same_generation lq_space.c space_read \
     's/!lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0))/!lq_cas(\&slot->word, word, lq_word_as(word, LQ_SLOT_WRITING, me))/'
 control read_without_a_second_look lq_space.c space_read \
     's/        if (lq_load_seq(&slot->word) != word)\n            continue;\n//'
-control task_that_costs_workers_is_never_judged lq_space.c flow_task_that_costs \
+control task_that_costs_workers_is_never_judged lq_recover.c flow_task_that_costs \
     's/if (unbegun >= LQ_MOST_UNBEGUN)/if (unbegun > 100)/'
 control verdict_of_any_generation lq_space.c flow_task_that_costs \
     's/if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))/if (verdict != 0)/'

@@ -32,7 +32,7 @@ struct lq_case {
 #define RUN_FORKING(function) {#function, function, true}
 #define END_OF_CASES {NULL, NULL, false}
 
-extern const struct lq_case word_cases[], ring_cases[], slot_cases[], arena_cases[], roster_cases[], bell_cases[],
+extern const struct lq_case word_cases[], ring_cases[], slot_cases[], arena_cases[], roster_cases[], report_cases[], bell_cases[],
     function_cases[], space_cases[], client_worker_cases[], layout_cases[], death_cases[];
 
 /* Ends the case: what it was about is false. */

@@ -869,6 +869,44 @@ static void flow_sleeping_client_and_workers_wake_each_other(void)
     in_threads(3, one_of_the_sleepers_, all);
 }
 
+/* One client has used all slots and reads no more: another finds room all the same. */
+static void flow_client_that_hoards_leaves_room_for_another(void)
+{
+    struct lq_space space;
+    struct lq_client hoarder;
+    struct lq_client other;
+    struct lq_worker worker;
+    static struct ledger ledger;
+    uint32_t index;
+    flow_make(&space, 300, 200, 3);
+    flow_init_client(&hoarder, &space, flow_join(&space, LQ_ROLE_CLIENT));
+    flow_init_client(&other, &space, flow_join(&space, LQ_ROLE_CLIENT));
+    lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 1);
+    for (int round = 0; round < 3; round++) {
+        while (flow_submit(&hoarder, (struct flow_task){.tag = 1, .args_bytes = 8, .result_bytes = 8}, &index) == LQ_OK)
+            ;
+        flow_drain(&worker, &ledger);
+        flow_reap(&hoarder, &ledger);
+    }
+    for (uint32_t i = 0; i < 300; i++)
+        CHECK_EQ(flow_submit(&other, (struct flow_task){.tag = 2, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    CHECK_EQ(flow_submit(&other, (struct flow_task){.tag = 2, .args_bytes = 8, .result_bytes = 8}, &index), LQ_FULL);
+    flow_drain(&worker, &ledger);
+    flow_reap(&other, &ledger);
+    for (uint32_t i = 0; i < 300; i++) /* and the first one again, whose results were pushed out */
+        CHECK_EQ(flow_submit(&hoarder, (struct flow_task){.tag = 3, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    flow_drain(&worker, &ledger);
+    flow_reap(&hoarder, &ledger);
+    CHECK_EQ(hoarder.pending + other.pending, 0);
+    FLOW_CHECK(&space);
+    lq_client_leave(&hoarder);
+    lq_client_leave(&other);
+    CHECK(!lq_roster_is_live(&space.roster, hoarder.me) && !lq_client_is_ours(&other));
+    lq_worker_end(&worker);
+    flow_empty(&space, worker.me);
+    flow_check_empty(&space);
+}
+
 const struct lq_case client_worker_cases[] = {
     RUN(flow_of_a_task_passes_every_state_once),
     RUN(flow_times_of_a_task_are_in_order),
@@ -900,5 +938,6 @@ const struct lq_case client_worker_cases[] = {
     RUN_FORKING(flow_forked_child_does_not_act_under_its_parent_s_label),
     RUN(flow_every_task_has_one_outcome_while_workers_die_and_two_recover_them),
     RUN(flow_sleeping_client_and_workers_wake_each_other),
+    RUN(flow_client_that_hoards_leaves_room_for_another),
     END_OF_CASES,
 };

@@ -327,6 +327,28 @@ static void act_join_(struct scene *scene)
     CHECK_EQ(lq_space_join(&scene->space, LQ_ROLE_CLIENT, (uint32_t)getpid(), &label), LQ_OK);
     lq_space_bury(&scene->space, label);
     lq_space_release(&scene->space, label);
+    CHECK_EQ(lq_space_join(&scene->space, LQ_ROLE_WORKER, 0, &label), LQ_OK);
+    CHECK(lq_space_sign_in(&scene->space, label, (uint32_t)getpid(), 5));
+    lq_space_bury(&scene->space, label);
+    lq_space_release(&scene->space, label);
+}
+
+/* A client goes while its process lives on: what it submitted still runs, and nobody is told. */
+static void act_leave_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    init_client_(&client, scene);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 8}, &index), LQ_OK);
+    CHECK_EQ(lq_client_reserve(&client, &index), LQ_OK);
+    lq_client_discard(&client, index);
+    lq_client_leave(&client);
+}
+
+static void act_report_(struct scene *scene)
+{
+    struct lq_report facts = {.pid = 5, .text_bytes = 100};
+    CHECK(lq_reports_write(&scene->space.reports, scene->actor, &facts) != 0);
 }
 
 /* Recovers `second`, which left something of every kind. The actor of this scenario is a recoverer. */
@@ -342,6 +364,7 @@ static void prepare_recover_(struct scene *scene)
     lq_worker_init(&worker, &scene->space, scene->second, 4);
     send_(scene, 8, 8, 0);                                        /* DONE */
     flow_drain(&worker, scene->ledger);
+    lq_store(&scene->space.reports.reports[2].word, lq_word(LQ_REPORT_WRITING, scene->second, 1, 0));
     send_(scene, 3000, 8, 0);                                     /* CLAIMED */
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
     send_(scene, 8, 8, 1);                                        /* RUNNING, one chance left, half a result */
@@ -383,6 +406,8 @@ static const struct scenario scenarios[] = {
     {"relieve", prepare_relieve_, act_relieve_},
     {"arena", nothing_, act_arena_},
     {"join", nothing_, act_join_},
+    {"leave", nothing_, act_leave_},
+    {"report", nothing_, act_report_},
     {"recover", prepare_recover_, act_recover_},
 };
 
@@ -421,6 +446,8 @@ static void check_forgotten_(const struct scene *scene, lq_label dead)
         for (uint32_t i = 0; i < LQ_BLOCKS_PER_SPAN; i++)
             CHECK(lq_word_label(lq_load(&arena->blocks[((size_t)span << LQ_BLOCKS_ORDER) + i].word)) != dead);
     }
+    for (uint32_t number = 0; number < LQ_REPORTS; number++)
+        CHECK(lq_word_label(lq_load(&scene->space.reports.reports[number].word)) != dead);
     for (uint32_t row = 0; row < 64; row++)
         CHECK(lq_word_label(lq_load(&scene->space.functions.rows[row].word)) != dead);
 }

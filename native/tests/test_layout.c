@@ -7,9 +7,9 @@
 
 #define PIN(type, field, at) CHECK_EQ(offsetof(struct type, field), at)
 
-static void layout_version_1_is_what_it_was(void)
+static void layout_version_2_is_what_it_was(void)
 {
-    CHECK_EQ(LQ_LAYOUT_VERSION, 1);
+    CHECK_EQ(LQ_LAYOUT_VERSION, 2);
     CHECK_EQ(LQ_MAGIC, 0x31716c61636f6cull);
     CHECK_EQ(LQ_ROWS, 256);
     CHECK_EQ(LQ_FUNCTIONS, 4096);
@@ -42,6 +42,7 @@ static void layout_of_the_header_is_pinned(void)
     PIN(lq_header, sizes, 48);
     PIN(lq_header, phase, 128);
     PIN(lq_header, workers, 132);
+    PIN(lq_header, tallies, 136);
     PIN(lq_header, slots_fresh, 192);
     PIN(lq_header, arena_used, 256);
     PIN(lq_header, functions_used, 264);
@@ -58,13 +59,27 @@ static void layout_of_bell_and_roster_is_pinned(void)
     CHECK_EQ(sizeof(struct lq_counters), 56);
     CHECK_EQ(sizeof(struct lq_row), 384);
     PIN(lq_row, word, 0);
-    PIN(lq_row, pid, 8);
-    PIN(lq_row, ready, 12);
+    PIN(lq_row, ready, 8);
     PIN(lq_row, joined_ns, 16);
+    PIN(lq_row, origin, 24);
     PIN(lq_row, bell, 64);
     PIN(lq_row, wanted, 256);
     PIN(lq_row, missed, 260);
     PIN(lq_row, counters, 320);
+}
+
+static void layout_of_the_report_is_pinned(void)
+{
+    CHECK_EQ(LQ_REPORTS, 64);
+    CHECK_EQ(sizeof(struct lq_report), 4096);
+    PIN(lq_report, word, 0);
+    PIN(lq_report, pid, 8);
+    PIN(lq_report, wait_status, 12);
+    PIN(lq_report, peak_bytes, 16);
+    PIN(lq_report, reason, 24);
+    PIN(lq_report, text_bytes, 32);
+    PIN(lq_report, text, 40);
+    CHECK_EQ(lq_verdict(1, LQ_OUTCOME_CRASHED, lq_cause(9, 5)), 1ull << 32 | 5u << 24 | 4u << 16 | 9u);
 }
 
 static void layout_of_the_slot_is_pinned(void)
@@ -159,20 +174,21 @@ static void layout_sizes_of_a_small_space_are_pinned(void)
     CHECK_EQ(space.header->ring_order, 8);
     CHECK_EQ(space.header->spans, 6);
     CHECK_EQ((unsigned char *)space.roster.rows - space.control.base, 4096);
-    CHECK_EQ((unsigned char *)space.functions.rows - space.control.base, 4096 + 98304);
-    CHECK_EQ((unsigned char *)space.rings[0][0].head - space.control.base, 626688);
-    CHECK_EQ((unsigned char *)space.completions[0].head - space.control.base, 626688 + 8 * 4096);
-    CHECK_EQ((unsigned char *)space.slots.slots - space.control.base, 626688 + 264 * 4096);
-    CHECK_EQ((unsigned char *)space.arena.spans - space.control.base, 626688 + 264 * 4096 + 32768);
-    CHECK_EQ((unsigned char *)space.arena.blocks - space.control.base, 626688 + 265 * 4096 + 32768);
-    CHECK_EQ(space.control.bytes, 626688 + 265 * 4096 + 32768 + 6 * 32768);
+    CHECK_EQ((unsigned char *)space.functions.rows - space.control.base, 4096 + 98304 + 262144);
+    CHECK_EQ((unsigned char *)space.rings[0][0].head - space.control.base, 888832);
+    CHECK_EQ((unsigned char *)space.completions[0].head - space.control.base, 888832 + 8 * 4096);
+    CHECK_EQ((unsigned char *)space.slots.slots - space.control.base, 888832 + 264 * 4096);
+    CHECK_EQ((unsigned char *)space.arena.spans - space.control.base, 888832 + 264 * 4096 + 32768);
+    CHECK_EQ((unsigned char *)space.arena.blocks - space.control.base, 888832 + 265 * 4096 + 32768);
+    CHECK_EQ(space.control.bytes, 888832 + 265 * 4096 + 32768 + 6 * 32768);
     CHECK_EQ(space.payload.bytes, 6u << 20);
 }
 
 const struct lq_case layout_cases[] = {
-    RUN(layout_version_1_is_what_it_was),
+    RUN(layout_version_2_is_what_it_was),
     RUN(layout_of_the_header_is_pinned),
     RUN(layout_of_bell_and_roster_is_pinned),
+    RUN(layout_of_the_report_is_pinned),
     RUN(layout_of_the_slot_is_pinned),
     RUN(layout_of_arena_and_functions_is_pinned),
     RUN(layout_of_the_ring_and_its_cell_is_pinned),

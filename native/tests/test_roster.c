@@ -19,7 +19,7 @@ static void roster_rows_are_given_out_once_and_never_row_0(void)
         CHECK(row != 0 && row < LQ_ROWS && !seen[row]);
         seen[row] = true;
         CHECK(lq_roster_is_live(&roster, label));
-        CHECK_EQ(lq_roster_row(&roster, label)->pid, i);
+        CHECK_EQ(lq_row_pid(lq_roster_row(&roster, label)), i);
         CHECK_EQ(lq_word_aux(lq_load(&lq_roster_row(&roster, label)->word)), LQ_ROLE_WORKER);
     }
     CHECK_EQ(lq_roster_join(&roster, LQ_ROLE_CLIENT, 1, &label), LQ_FULL);
@@ -90,6 +90,48 @@ static void roster_row_begins_with_clean_counters(void)
     CHECK_EQ(row->ready, 0);
 }
 
+static void roster_pid_is_told_once_by_whoever_is_first_and_stays_until_release(void)
+{
+    struct lq_roster roster = make_roster_();
+    lq_label label;
+    lq_roster_join(&roster, LQ_ROLE_WORKER, 0, &label);
+    struct lq_row *row = lq_roster_row(&roster, label);
+    CHECK_EQ(lq_row_pid(row), 0);
+    CHECK(lq_roster_sign_in(&roster, label, 77, 0)); /* the parent, after its fork */
+    CHECK_EQ(lq_row_pid(row), 77);
+    CHECK_EQ(lq_row_started(row), 0);
+    CHECK(lq_roster_sign_in(&roster, label, 77, 123456)); /* the child itself, which knows when it began */
+    CHECK_EQ(lq_row_started(row), 123456);
+    CHECK(!lq_roster_sign_in(&roster, label, 78, 1)); /* somebody else */
+    CHECK_EQ(lq_row_pid(row), 77);
+    lq_roster_bury(&roster, label);
+    CHECK_EQ(lq_row_pid(row), 77);
+    lq_roster_release(&roster, label);
+    CHECK_EQ(lq_row_pid(row), 0);
+    CHECK_EQ(lq_roster_check(&roster), LQ_OK);
+}
+
+static void roster_child_that_wakes_up_after_its_row_was_given_away_signs_nothing(void)
+{
+    struct lq_roster roster = make_roster_();
+    lq_label late;
+    lq_label now;
+    lq_roster_join(&roster, LQ_ROLE_WORKER, 0, &late);
+    lq_roster_bury(&roster, late);
+    CHECK(!lq_roster_sign_in(&roster, late, 77, 1));
+    lq_roster_release(&roster, late);
+    lq_roster_join(&roster, LQ_ROLE_WORKER, 0, &now);
+    CHECK_EQ(lq_label_row(now), lq_label_row(late));
+    CHECK(!lq_roster_sign_in(&roster, late, 77, 1));
+    CHECK_EQ(lq_row_pid(lq_roster_row(&roster, now)), 0);
+    lq_roster_sign_in(&roster, now, 78, 5);
+    CHECK_EQ(lq_row_started(lq_roster_row(&roster, now)), 5);
+    lq_roster_bury(&roster, now);
+    lq_roster_release(&roster, now);
+    lq_roster_join(&roster, LQ_ROLE_WORKER, 79, &now);
+    CHECK_EQ(lq_row_started(lq_roster_row(&roster, now)), 0); /* what an earlier one told is not this one's */
+}
+
 static void roster_incarnation_wraps_after_4096_without_becoming_nobody(void)
 {
     struct lq_roster roster = make_roster_();
@@ -113,7 +155,7 @@ static void roster_check_finds_what_no_operation_writes(void)
     lq_store(&roster.rows[0].word, 0);
     lq_store(&roster.rows[7].word, 3);
     CHECK_EQ(lq_roster_check(&roster), LQ_CORRUPT);
-    lq_store(&roster.rows[7].word, lq_word(LQ_ROW_LIVE, 5, 0, 0));
+    lq_store(&roster.rows[7].word, lq_word(LQ_ROW_FREE, 5, 0, 0)); /* a pid where there is no process */
     CHECK_EQ(lq_roster_check(&roster), LQ_CORRUPT);
     lq_store(&roster.rows[7].word, lq_word(LQ_ROW_LIVE, 0, 0, 7));
     CHECK_EQ(lq_roster_check(&roster), LQ_CORRUPT);
@@ -147,6 +189,8 @@ const struct lq_case roster_cases[] = {
     RUN(roster_row_is_used_again_under_the_next_incarnation),
     RUN(roster_burying_or_releasing_out_of_turn_changes_nothing),
     RUN(roster_row_begins_with_clean_counters),
+    RUN(roster_pid_is_told_once_by_whoever_is_first_and_stays_until_release),
+    RUN(roster_child_that_wakes_up_after_its_row_was_given_away_signs_nothing),
     RUN(roster_incarnation_wraps_after_4096_without_becoming_nobody),
     RUN(roster_check_finds_what_no_operation_writes),
     RUN(roster_rows_belong_to_one_at_a_time_among_threads),

@@ -241,8 +241,10 @@ static void space_readings_count_what_is_there(void)
     uint64_t spans;
     flow_make(&space, 10, 5, 3);
     flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
-    lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 77);
-    lq_space_sign_in(&space, worker.me, 77);
+    lq_label label;
+    CHECK_EQ(lq_space_join(&space, LQ_ROLE_WORKER, 0, &label), LQ_OK);
+    lq_worker_init(&worker, &space, label, 77);
+    CHECK(lq_space_sign_in(&space, worker.me, 77, 4321));
     lq_space_set_ready(&space, worker.me);
     lq_space_set_workers(&space, 3);
     flow_submit(&client, (struct flow_task){.tag = 1, .args_bytes = 1000, .result_bytes = 8, .priority = 2}, &index);
@@ -256,8 +258,12 @@ static void space_readings_count_what_is_there(void)
     lq_space_count_slots(&space, counts);
 
     CHECK(row.state == LQ_ROW_LIVE && row.role == LQ_ROLE_WORKER && row.pid == 77 && row.ready == 1);
+    CHECK(row.label == label && row.started == 4321);
     CHECK(row.succeeded == 1 && row.failed == 0 && row.items == 5 && row.task == UINT64_MAX);
     CHECK_EQ(lq_space_workers(&space), 3);
+    CHECK_EQ(lq_space_tally_of(&space, LQ_TALLY_WORKERS), 0);
+    lq_space_tally(&space, LQ_TALLY_WORKERS, 2);
+    CHECK_EQ(lq_space_tally_of(&space, LQ_TALLY_WORKERS), 2);
     CHECK_EQ(counts[LQ_SLOT_DONE], 1);
     CHECK_EQ(lq_space_depth(&space, 0, 2), 0);
 }

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Is everything accounted for? Reads all words and writes nothing. On a quiet Space any answer is a defect; beside live users
+ * an answer counts only if it stays: ask again a moment later, and believe what was said twice of the same word.
+ */
+#include "lq_space.h"
+
+#include <stdio.h>
+
+struct list_ {
+    struct lq_problem *problems;
+    uint32_t most, count;
+};
+
+static void complain_(struct list_ *list, const char *what, uint32_t index, uint64_t word)
+{
+    if (list->count < list->most)
+        list->problems[list->count] = (struct lq_problem){what, index, word};
+    list->count++;
+}
+
+static bool is_dead_(const struct lq_space *space, uint64_t word)
+{
+    lq_label label = lq_word_label(word);
+    return label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label);
+}
+
+static bool is_announced_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index, uint64_t word)
+{
+    lq_label client = LQ_GET(slot->client);
+    return !lq_roster_is_live(&space->roster, client) || lq_load32(&lq_roster_row(&space->roster, client)->missed) != 0 ||
+           lq_ring_holds(&space->completions[lq_label_row(client) % LQ_ROWS], index, lq_word_generation(word));
+}
+
+static bool has_its_arguments_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index)
+{
+    uint32_t number = LQ_GET(slot->args_block);
+    if (number == LQ_NO_BLOCK)
+        return true;
+    const lq_a64 *block = lq_arena_word(&space->arena, number);
+    return block != NULL && lq_word_state(lq_load(block)) == LQ_BLOCK_HELD &&
+           lq_load(lq_arena_backref(&space->arena, number)) == lq_backref(LQ_HOLDER_ARGS, index, LQ_GET(slot->task_generation));
+}
+
+static void audit_slot_(const struct lq_space *space, uint32_t index, struct list_ *list)
+{
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    uint64_t word = lq_load(&slot->word);
+    uint32_t state = lq_word_state(word);
+    if (is_dead_(space, word))
+        complain_(list, "a dead process still owns slot", index, word);
+    else if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED) &&
+             !lq_ring_holds(lq_space_ring_of(space, slot), index, lq_word_generation(word)))
+        complain_(list, "a queued task is in no ring, slot", index, word);
+    else if (state == LQ_SLOT_DONE && !is_announced_(space, slot, index, word))
+        complain_(list, "a finished task was not announced, slot", index, word);
+    else if (state == LQ_SLOT_QUEUED && !has_its_arguments_(space, slot, index))
+        complain_(list, "a queued task lost its arguments, slot", index, word);
+}
+
+/* Is the object that a HELD block names still the one that holds it? */
+static bool is_held_(const struct lq_space *space, uint32_t block, uint64_t backref)
+{
+    uint32_t index = (uint32_t)(backref >> 32 & 0x0fffffffu);
+    uint32_t generation = (uint32_t)backref;
+    enum lq_holder holder = (enum lq_holder)(backref >> 60);
+    if (holder == LQ_HOLDER_FUNCTION) {
+        if (index >= LQ_FUNCTIONS)
+            return false;
+        const struct lq_function *function = &space->functions.rows[index];
+        return lq_word_generation(lq_load(&function->word)) == generation && LQ_GET(function->block) == block;
+    }
+    if (index >= space->slots.count)
+        return false;
+    const struct lq_slot *slot = lq_space_slot(space, index);
+    uint32_t state = lq_word_state(lq_load(&slot->word));
+    if (state == LQ_SLOT_FREE || state == LQ_SLOT_FRESH || LQ_GET(slot->task_generation) != generation)
+        return false;
+    return (holder == LQ_HOLDER_ARGS ? LQ_GET(slot->args_block) : LQ_GET(slot->result_block)) == block;
+}
+
+static void audit_block_(const struct lq_space *space, uint32_t block, struct list_ *list)
+{
+    uint64_t word = lq_load(lq_arena_word(&space->arena, block));
+    if (is_dead_(space, word))
+        complain_(list, "a dead process still owns block", block, word);
+    else if (lq_word_state(word) == LQ_BLOCK_HELD && !is_held_(space, block, lq_load(lq_arena_backref(&space->arena, block))))
+        complain_(list, "nobody holds block", block, word);
+}
+
+static void audit_blocks_(const struct lq_space *space, struct list_ *list)
+{
+    for (uint32_t span = 1; span < space->arena.count && span <= lq_load(space->arena.used); span++) {
+        uint64_t word = lq_load(&space->arena.spans[span].word);
+        if (lq_word_state(word) == LQ_BLOCK_HELD || lq_word_state(word) == LQ_BLOCK_OWNED)
+            audit_block_(space, LQ_BLOCK_RUN | span, list);
+        for (uint32_t i = 0; lq_word_state(word) == LQ_SPAN_CLASS && i < LQ_BLOCKS_PER_SPAN >> lq_word_aux(word); i++)
+            audit_block_(space, span << LQ_BLOCKS_ORDER | i, list);
+    }
+}
+
+static void audit_functions_(const struct lq_space *space, struct list_ *list)
+{
+    uint32_t end = lq_functions_end(&space->functions);
+    for (uint32_t row = 0; row < end; row++) {
+        uint64_t word = lq_load(&space->functions.rows[row].word);
+        if (is_dead_(space, word))
+            complain_(list, "a dead process still owns function", row, word);
+    }
+}
+
+uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problems, uint32_t most)
+{
+    struct list_ list = {problems, most, 0};
+    if (lq_space_verify(space) != LQ_OK) {
+        complain_(&list, "the header contradicts itself, version", space->header->version, 0);
+        return list.count; /* nothing else can be trusted */
+    }
+    if (lq_roster_check(&space->roster) != LQ_OK)
+        complain_(&list, "a state that no version writes: roster", 0, 0);
+    if (lq_slots_check(&space->slots) != LQ_OK)
+        complain_(&list, "a state that no version writes: slots", 0, 0);
+    if (lq_functions_check(&space->functions) != LQ_OK)
+        complain_(&list, "a state that no version writes: functions", 0, 0);
+    if (lq_reports_check(&space->reports) != LQ_OK)
+        complain_(&list, "a state that no version writes: reports", 0, 0);
+    if (lq_arena_check(&space->arena) != LQ_OK)
+        complain_(&list, "a state that no version writes: arena", 0, 0);
+    for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++)
+        if (lq_ring_check(&space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], space->slots.count) != LQ_OK)
+            complain_(&list, "a cell that no version writes: ring", i, 0);
+    uint32_t used = lq_slots_used(&space->slots);
+    for (uint32_t index = 0; index < used; index++)
+        audit_slot_(space, index, &list);
+    audit_functions_(space, &list);
+    audit_blocks_(space, &list);
+    return list.count;
+}
+
+enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_t problem_bytes)
+{
+    struct lq_problem first;
+    problem[0] = 0;
+    if (lq_space_audit(space, &first, 1) == 0)
+        return LQ_OK;
+    snprintf(problem, problem_bytes, "%s %u: word %016llx", first.what, first.index, (unsigned long long)first.word);
+    return LQ_CORRUPT;
+}
