@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq.client.future import TaskFuture as TaskFuture
     from localq.client.queue import LocalQueue as LocalQueue
+    from localq.errors import AttachError as AttachError
     from localq.errors import ConfigError as ConfigError
     from localq.errors import FunctionNotFound as FunctionNotFound
     from localq.errors import InitializerFailed as InitializerFailed
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttachError",
     "ConfigError",
     "FunctionNotFound",
     "InitializerFailed",

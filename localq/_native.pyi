@@ -20,6 +20,9 @@ ROLE_CLIENT: Final[int]
 ROLE_SUPERVISOR: Final[int]
 ROLE_WORKER: Final[int]
 
+TALLY_SUPERVISORS: Final[int]
+TALLY_WORKERS: Final[int]
+TALLY_WORKERS_CRASHED: Final[int]
 PHASE_OPEN: Final[int]
 PHASE_DRAINING: Final[int]
 PHASE_STOPPED: Final[int]
@@ -68,9 +71,11 @@ def now_ns() -> int:
 
 class _Row(TypedDict):
     row: int
+    label: int
     live: bool
     role: int
     pid: int
+    started: int
     ready: bool
     succeeded: int
     failed: int
@@ -125,11 +130,13 @@ class Space:
         """How many workers the supervisor keeps."""
 
     def set_workers(self, workers: int) -> None: ...
-    def join(self, role: int, pid: int) -> int:
-        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use."""
+    def join(self, role: int, pid: int, started: int = 0) -> int:
+        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use.
 
-    def sign_in(self, label: int, pid: int) -> None:
-        """The row was taken by the parent; this is the process that it is for."""
+        `pid` 0: it is told by sign_in. `started`: see localq.pool.processes."""
+
+    def sign_in(self, label: int, pid: int, started: int = 0) -> bool:
+        """Tell the pid of a row, and when its process started. Returns whether the row is (still) that one's."""
 
     def set_ready(self, label: int) -> None:
         """This worker takes tasks from now on."""
@@ -137,17 +144,37 @@ class Space:
     def bury(self, label: int) -> None:
         """The kernel proved this process dead: its words may be recovered."""
 
-    def recover(self, label: int, wait_status: int) -> tuple[int, int, int, int]:
-        """One pass. Returns (labels found, requeued, crashed, released)."""
+    def recover(self, label: int, wait_status: int, report: int = 0) -> tuple[int, int, int, int]:
+        """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
 
     def release(self, label: int) -> None:
         """No word bears the label any more: the row may be used again."""
+
+    def write_report(
+        self, label: int, pid: int, wait_status: int, peak_bytes: int, out_of_memory: bool, text: bytes
+    ) -> int:
+        """Keep what is known of a process that died, for the error of its task. Returns its number, 0 when there is no
+        room."""
+
+    def read_report(self, number: int, pid: int) -> tuple[int, bool, str] | None:
+        """(peak bytes, out of memory, text) of a process that died, or None: there is none, or later ones took its
+        place."""
+
+    def tally(self, which: int, more: int = 1) -> None:
+        """Count something: TALLY_*."""
+
+    @property
+    def tallies(self) -> dict[str, int]:
+        """What has happened in the life of this Space."""
 
     def sweep(self, label: int) -> int:
         """Let go of what has expired or belongs to nobody. Returns how many."""
 
     def check(self) -> str | None:
         """None when everything is accounted for, else the first contradiction. Only while nobody is at work."""
+
+    def audit(self, most: int = 1000) -> list[tuple[str, int, int]]:
+        """All contradictions, as (what, index, word). Beside live users only those count that are found again later."""
 
     def row(self, index: int) -> _Row | None:
         """One row of the roster, for people; None when it is free."""
@@ -193,6 +220,10 @@ class Reading:
 
     @property
     def wait_status(self) -> int: ...
+    @property
+    def report(self) -> tuple[int, bool, str] | None:
+        """Of a crash: see Space.read_report."""
+
     @property
     def attempts(self) -> int: ...
     @property
@@ -411,7 +442,16 @@ class _ClientErrors(Protocol):
     """Makes the errors that a client raises; see localq.client.failures."""
 
     def cancelled(self, task_id: str | None, attempts: int, /) -> BaseException: ...
-    def crashed(self, task_id: str | None, attempts: int, pid: int, wait_status: int, /) -> BaseException: ...
+    def crashed(
+        self,
+        task_id: str | None,
+        attempts: int,
+        pid: int,
+        wait_status: int,
+        report: tuple[int, bool, str] | None,
+        function: Any,
+        /,
+    ) -> BaseException: ...
     def undecodable(self, error: Exception, task_id: str | None, attempts: int, /) -> BaseException: ...
     def closed(self, reason: str | Callable[[], Exception], /) -> BaseException: ...
     def full(self, capacity: int, timeout: float, /) -> BaseException: ...
@@ -496,6 +536,12 @@ class Client:
     def wait_any(self, seconds: float) -> None:
         """Sleep until something of this client's is done, at most `seconds`; then finish what is done."""
 
+    def leave(self) -> None:
+        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told."""
+
+    def cancel_other(self, slot: int, generation: int) -> bool:
+        """Cancel a task that has no future here: another client's."""
+
     def touch(self, slot: int, generation: int) -> None:
         """A cached result was read: it is evicted last now."""
 
@@ -556,6 +602,9 @@ class Worker:
     @property
     def attempt(self) -> int:
         """1 for the first run of the task in hand."""
+
+    def recycle(self) -> None:
+        """End after the task in hand: may be called by a signal's handler."""
 
     def run(self) -> Literal["stopped", "recycle"]:
         """Take and run tasks until the queue stops, the limit is reached or `after_task` says so."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["QueueConfig"]
+__all__ = ["QueueConfig", "is_name"]
 
 MAX_QUEUES = 16
 MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
@@ -30,6 +30,7 @@ MAX_MEMORY = 1 << 46  # half of what a process can map
 DEFAULT_CAPACITY = 65536
 DEFAULT_RESULT_CACHE_SIZE = 10_000
 DEFAULT_RESULT_TTL = 3600.0
+DEFAULT_DRAIN_TIMEOUT = 5.0  # well below what init systems and container engines wait before they kill: 10 s or more
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _NAME_LENGTH = 64
@@ -49,8 +50,7 @@ _UNITS = {
 class QueueConfig(Record):
     """Every argument of `LocalQueue`, valid and with its default worked out; made by `check`.
 
-    `memory` and `max_memory_per_child` are bytes, `result_ttl` seconds. `cwd` and `sys_path` are the client's;
-    it fills them in with `replace` when it starts the supervisor.
+    `memory` and `max_memory_per_child` are bytes, `result_ttl` and `drain_timeout` seconds.
     """
 
     __slots__ = (  # noqa: RUF023 - the order of the constructor
@@ -70,8 +70,7 @@ class QueueConfig(Record):
         "max_retries",
         "serialization",
         "threads_per_worker",
-        "cwd",
-        "sys_path",
+        "drain_timeout",
     )
 
     workers: int
@@ -90,8 +89,7 @@ class QueueConfig(Record):
     max_retries: int
     serialization: str
     threads_per_worker: int | None
-    cwd: str | None
-    sys_path: tuple[str, ...] | None
+    drain_timeout: float
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -107,7 +105,6 @@ class QueueConfig(Record):
         config = cls.__new__(cls)
         for name, (default, check) in _ARGUMENTS.items():
             config._set(**{name: check(name, arguments.get(name, default))})
-        config._set(cwd=None, sys_path=None)
         if config.capacity + config.result_cache_size > MAX_SLOTS:
             raise ConfigError(
                 f"capacity and result_cache_size together must be at most {MAX_SLOTS:_},"
@@ -153,7 +150,7 @@ def _workers(name: str, value: object) -> int | None:
 def _queue_name(name: str, value: object) -> str:
     if value is None:
         return f"{_script_name()[: _NAME_LENGTH - 12]}-{os.getpid()}"
-    if isinstance(value, str) and _is_name(value):
+    if isinstance(value, str) and is_name(value):
         return value
     raise _refusal(name, value, f"1 to {_NAME_LENGTH} of the characters A-Z a-z 0-9 _ . - or None")
 
@@ -163,7 +160,7 @@ def _queues(name: str, value: object) -> tuple[str, ...]:
     names = _sequence(name, value, allowed)
     if not 1 <= len(names) <= MAX_QUEUES or len(set(map(repr, names))) < len(names):
         raise _refusal(name, value, allowed)
-    if not all(isinstance(each, str) and _is_name(each) for each in names):
+    if not all(isinstance(each, str) and is_name(each) for each in names):
         raise _refusal(name, value, allowed)
     return tuple(map(str, names))
 
@@ -204,6 +201,12 @@ def _seconds(name: str, value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
         return float(value)
     raise _refusal(name, value, "a number of seconds above 0, or None to keep results until they are pushed out")
+
+
+def _patience(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise _refusal(name, value, "a number of seconds of 0 or more")
 
 
 def _modules(name: str, value: object) -> tuple[str, ...]:
@@ -251,10 +254,12 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "max_retries": (0, _whole_number(0, MAX_RETRIES)),
     "serialization": ("msgpack", _choice("msgpack", "pickle", "json")),
     "threads_per_worker": (1, _whole_number(1, 4096, optional=True)),
+    "drain_timeout": (DEFAULT_DRAIN_TIMEOUT, _patience),
 }
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether a queue may be called so."""
     return 0 < len(text) <= _NAME_LENGTH and _NAME_CHARACTERS.issuperset(text)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from localq.caller_errors import TaskCancelled as TaskCancelled
 
 __all__ = [
+    "AttachError",
     "ConfigError",
     "FunctionNotFound",
     "InitializerFailed",
@@ -81,6 +82,10 @@ class QueueClosed(LocalqError, RuntimeError):
     def __init__(self, reason: str = "it was closed") -> None:
         super().__init__(f"the queue takes no more calls: {reason}")
         self.reason = reason
+
+
+class AttachError(LocalqError, ConnectionError):
+    """A running queue cannot be reached by its name. Nothing of it was changed."""
 
 
 class FunctionNotFound(LocalqError, LookupError):
@@ -154,7 +159,12 @@ class TaskTimeout(TaskError, TimeoutError):
 class WorkerCrashed(TaskError):
     """The worker's process ended while the function ran, and no retry was left.
 
-    Exactly one of `exit_signal` and `exit_status` is set, or neither where the end could not be observed.
+    Exactly one of `exit_signal` and `exit_status` is set, or neither where the end could not be observed (the worker
+    ended together with its supervisor). `function` is the name of what it ran, "" when that is not known.
+    `peak_memory` is the most memory that the process ever had resident, in bytes; None when not known.
+    `out_of_memory` is True when the kernel killed it because its control group had no memory left. `stack` is the last
+    Python stack of the process, as faulthandler writes it: for fatal signals (SIGSEGV, SIGABRT, ...), "" otherwise,
+    because whom SIGKILL ends can't say anything.
     """
 
     def __init__(
@@ -163,19 +173,30 @@ class WorkerCrashed(TaskError):
         exit_signal: int | None = None,
         exit_status: int | None = None,
         *,
+        function: str = "",
+        peak_memory: int | None = None,
+        out_of_memory: bool = False,
+        stack: str = "",
         task_id: str | None = None,
         attempts: int = 0,
     ) -> None:
-        ending = _ending(exit_status if exit_signal is None else -exit_signal)
+        is_known = exit_signal is not None or exit_status is not None
+        ending = _ending(exit_status if exit_signal is None else -exit_signal) if is_known else "ended with its supervisor"
+        memory = f" Its memory was {peak_memory >> 20} MiB at the most." if peak_memory else ""
         super().__init__(
-            f"worker {pid} {ending} while it ran. {_advice(exit_signal, exit_status)} "
-            "With max_retries= such a task runs again.",
+            f"worker {pid} {ending} while it ran{' ' + function if function else ''}."
+            f" {_advice(exit_signal, exit_status, out_of_memory, bool(stack))}{memory}"
+            " With max_retries= such a task runs again." + (f"\n\n{stack}" if stack else ""),
             task_id=task_id,
             attempts=attempts,
         )
         self.pid = pid
         self.exit_signal = exit_signal
         self.exit_status = exit_status
+        self.function = function
+        self.peak_memory = peak_memory
+        self.out_of_memory = out_of_memory
+        self.stack = stack
 
 
 class SerializationError(TaskError, TypeError):
@@ -256,16 +277,19 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _advice(exit_signal: int | None, exit_status: int | None) -> str:
+def _advice(exit_signal: int | None, exit_status: int | None, out_of_memory: bool, has_stack: bool) -> str:
     """What to do next, for whoever reads a `WorkerCrashed`."""
+    if out_of_memory:
+        return "The kernel's out-of-memory killer did that: give the task less to hold, or its control group more memory."
     if exit_signal is None:
         if exit_status is None:
-            return "See what the system's log (dmesg, journalctl) has about it."
+            return "Somebody killed the supervisor, which was replaced; its workers end with it."
         return "The function, or a library under it, called os._exit() or exit()."
     match _signal_name(exit_signal):
         case "SIGKILL":
             return "Nobody but the kernel or a person sends that: look for the out-of-memory killer in dmesg."
         case "SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGFPE" | "SIGABRT":
-            return "Native code crashed: call the function directly under `python -X faulthandler` to see where."
+            where = "where, the stack below says" if has_stack else "call the function directly under `python -X faulthandler` to see where"
+            return f"Native code crashed: {where}."
         case _:
             return "Find out who sends that signal."

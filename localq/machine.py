@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["usable_cpus", "usable_memory"]
+__all__ = ["oom_kills", "usable_cpus", "usable_memory"]
 
 
 def usable_cpus(root: str = "/") -> int:
@@ -32,6 +32,16 @@ def usable_memory(root: str = "/") -> int:
         OSError: /proc/meminfo does not say how much there is.
     """
     return min([_machine_memory(root), *_memory_limits(root), *_address_space()])
+
+
+def oom_kills(root: str = "/") -> int | None:
+    """How many processes of our cgroup the kernel has killed for want of memory; None when it does not say."""
+    for folder in _cgroup_folders(root, "memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(os.path.join(folder, name)).splitlines():
+                if line.startswith("oom_kill ") and line[9:].isdigit():
+                    return int(line[9:])
+    return None
 
 
 def _address_space() -> Iterator[int]:

@@ -411,7 +411,7 @@ cdef class Space:
         reading.format = copy.result_format
         reading.kind = copy.kind
         reading.wait_status = cause & 0xffff
-        reading.report = cause >> 16
+        reading.report = self.read_report(cause >> 16, copy.worker_pid) if reading.crashed else None
         reading.attempts = copy.attempt
         reading.worker_pid = copy.worker_pid
         reading.submit_ns, reading.start_ns, reading.done_ns = copy.submit_ns, copy.start_ns, copy.done_ns
@@ -433,7 +433,8 @@ cdef class Reading:
     cdef readonly bytes payload
     cdef readonly int format
     cdef readonly int kind
-    cdef readonly uint32_t wait_status, report, attempts, worker_pid
+    cdef readonly uint32_t wait_status, attempts, worker_pid
+    cdef readonly object report        # of a crash: see Space.read_report
     cdef readonly uint64_t submit_ns, start_ns, done_ns
 
 
@@ -1258,6 +1259,10 @@ cdef class Client:
         future.settle(IS_CANCELLED, None)
         return True
 
+    def cancel_other(self, uint32_t slot, uint32_t generation):
+        """Cancel a task that has no future here: another client's."""
+        return lq_client_is_ours(&self.client) and lq_client_cancel(&self.client, slot, generation) == LQ_OK
+
     def touch(self, uint32_t slot, uint32_t generation):
         """A cached result was read: it is evicted last now."""
         if lq_client_is_ours(&self.client):
@@ -1302,6 +1307,7 @@ cdef class Worker:
     cdef readonly bint busy
     cdef public object after_task          # None, or called after each task; true ends the loop
     cdef public uint64_t tasks_left        # 0: no limit
+    cdef bint is_recycled
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large):
         """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
@@ -1339,6 +1345,10 @@ cdef class Worker:
         """1 for the first run of the task in hand."""
         return lq_space_slot(&self.space.space, self.current).attempt if self.busy else 0
 
+    def recycle(self):
+        """End after the task in hand: may be called by a signal's handler."""
+        self.is_recycled = True
+
     def run(self):
         """Take and run tasks until the queue stops, the limit is reached or `after_task` says so.
 
@@ -1348,16 +1358,19 @@ cdef class Worker:
         while True:
             if lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
                 break
+            if self.is_recycled:
+                lq_worker_end(&self.worker)
+                return "recycle"
             if lq_worker_take_now(&self.worker, &index) != LQ_OK:
                 with nogil:
                     status = lq_worker_take(&self.worker, MOST_NAP_NS, &index)
                 if status == LQ_STOPPED:
                     break
-                if status == LQ_INTERRUPTED:
-                    PyErr_CheckSignals()
                 if status != LQ_OK:
+                    PyErr_CheckSignals()    # also after a time-out: the signal may have come just before the sleep
                     continue
             self.perform(index)
+            PyErr_CheckSignals()            # a load, mostly; what runs may be C code that never looks
             if self.tasks_left:
                 self.tasks_left -= 1
                 if self.tasks_left == 0:

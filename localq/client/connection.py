@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What holds a client to its queue: the native client, who publishes its functions, who watches its futures, and what
-happens when the supervisor ends.
+"""What holds a client to its queue: the native client, who publishes its functions, who watches its futures, and how it
+ends. Whether the queue is one's own or another process's is a matter of what holds it (`Ownership`, `Attachment`).
 
 Used by the queue, once the supervisor has been started: what is imported here (concurrent.futures above all) takes
 longer than starting an interpreter, and is loaded while the supervisor starts.
@@ -15,21 +15,28 @@ import time
 import weakref
 
 from localq import _native
-from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED
+from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED, ROLE_CLIENT
 from localq.client import failures
 from localq.client.completions import Watcher
 from localq.client.future import TaskFuture
 from localq.client.publishing import Publisher
+from localq.client.termination import drain_when_terminated, forget
 from localq.codec import Codec
-from localq.errors import InitializerFailed, SupervisorLost
 from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from localq.config import QueueConfig
-    from localq.pool.process import SupervisorProcess
+
+    class Hold(Protocol):
+        """See `localq.client.ownership` and `localq.client.attachment`."""
+
+        def trouble(self) -> Callable[[], Exception] | None: ...
+        def call(self) -> None: ...
+        def end(self, patience: float) -> None: ...
 
 __all__ = ["Connection"]
 
@@ -37,21 +44,26 @@ PATIENCE = (
     2.0  # seconds: idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
 )
 
+OTHERS_SECONDS = 0.02  # between two looks whether other clients' work is done: it is not for us that they are woken
+
 
 class Connection:
-    """One process's access to a queue that it owns. `client` submits, `resolve` publishes functions."""
+    """One process's access to a queue. `client` submits, `resolve` publishes functions."""
 
-    def __init__(self, space: _native.Space, config: QueueConfig, supervisor: SupervisorProcess) -> None:
+    def __init__(self, space: _native.Space, label: int, config: QueueConfig, hold: Hold, is_owner: bool) -> None:
         self._publisher = publisher = Publisher(config.queues)
         self._space = space
-        self._supervisor = supervisor
+        self._label = label
+        self._is_owner = is_owner
+        self.hold = hold
+        self.drain_timeout = config.drain_timeout
         self._watcher = Watcher()
         self._ended = True  # until there is something to end
         # The client must not keep this object alive, or a queue that was dropped would never be collected.
         me = weakref.ref(self)
         self.client = _native.Client(
             space,
-            space.join(_native.ROLE_CLIENT, os.getpid()),
+            label,
             os.getpid(),
             codec=Codec(config.serialization),
             owner=me,
@@ -65,6 +77,8 @@ class Connection:
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.
         self._at_exit = lambda: _call(me, Connection.close_at_exit)
         atexit.register(self._at_exit)
+        if is_owner:
+            drain_when_terminated(self)
         self._ended = False
 
     def resolve(self, function: Callable[..., object] | str) -> _native.FunctionEntry:
@@ -77,15 +91,13 @@ class Connection:
 
     def check(self) -> None:
         """Fail what nobody will run any more. Called now and then by whoever waits."""
-        client, supervisor = self.client, self._supervisor
-        if self._ended or not client.is_ours:
+        client = self.client
+        if self._ended or not client.is_ours or callable(client.closed):
             return
-        if self._space.phase == PHASE_BROKEN and not callable(client.closed):
-            story = (supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
-            self._break(lambda: InitializerFailed(story))
-        elif client.waiting and not supervisor.is_alive():
+        failure = self.hold.trouble()
+        if failure is not None:
             client.reap()
-            self._break(lambda: SupervisorLost(supervisor.pid, supervisor.exit_status))
+            self._break(failure)
 
     def _break(self, make_error: Callable[[], Exception]) -> None:
         """It broke: what waits fails with that error, and so does every later call."""
@@ -102,8 +114,9 @@ class Connection:
             for future in client.pending_futures():
                 future.cancel()
         if not wait:
-            self._space.set_phase(PHASE_DRAINING)
-            self._supervisor.call()
+            if self._is_owner:
+                self._space.set_phase(PHASE_DRAINING)
+                self.hold.call()
             return
         until = None if timeout is None else time.monotonic() + timeout
         try:
@@ -112,11 +125,34 @@ class Connection:
                 if left <= 0:
                     break
                 client.wait_any(min(left, 1.0))
+            if self._is_owner and not client.waiting:
+                self._wait_for_others(until)
         except BaseException:  # Ctrl-C while closing: close all the same, without waiting
             self.end(0.0)
             raise
         self.check()  # what can't be done any more fails with its reason, not as cancelled
         self.end(PATIENCE if not client.waiting else 0.0)
+
+    def _wait_for_others(self, until: float | None) -> None:
+        """Clients that have attached may have work here as well: it is done like one's own, but no more is taken."""
+        if not self._has_others():
+            return
+        self._space.set_phase(PHASE_DRAINING)
+        self.hold.call()
+        while self._space.phase == PHASE_DRAINING and self._has_others() and self._is_at_work():
+            left = OTHERS_SECONDS if until is None else until - time.monotonic()
+            if left <= 0:
+                return
+            self.client.wait_any(min(left, OTHERS_SECONDS))
+
+    def _has_others(self) -> bool:
+        return any(
+            row["role"] == ROLE_CLIENT and row["live"] and row["label"] != self._label for row in self._space.rows()
+        )
+
+    def _is_at_work(self) -> bool:
+        slots = self._space.slots()
+        return bool(slots["queued"] or slots["claimed"] or slots["running"])
 
     def close_at_exit(self) -> None:
         """The interpreter ends: finish the work, unless it ends because somebody pressed Ctrl-C."""
@@ -126,23 +162,25 @@ class Connection:
             self.close()
 
     def end(self, patience: float) -> None:
-        """End the workers and the supervisor: by their own, or killed after `patience` seconds."""
+        """Of one's own queue, end the workers and the supervisor: by themselves, or killed after `patience` seconds.
+        Another's is left, and goes on."""
         if self._ended or not self.client.is_ours:
             return
-        client, supervisor = self.client, self._supervisor
+        client = self.client
         try:
             self._ended = True
             client.closed = client.closed or "it was closed"
             atexit.unregister(self._at_exit)
-            self._space.set_phase(PHASE_STOPPED)
-            supervisor.stop(patience)
-        except BaseException:  # Ctrl-C: no more patience, but nothing is left behind either
-            supervisor.stop(0.0)
-            raise
+            forget(self)
+            if self._is_owner:
+                self._space.set_phase(PHASE_STOPPED)
+                self.hold.end(patience)
         finally:
             client.reap()
             client.fail_all(None)
-            supervisor.close()
+            if not self._is_owner:
+                client.leave()
+                self.hold.end(0.0)
             self._space.close_fds()
 
     def __del__(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from localq.errors import QueueClosed, QueueFull, SerializationError, TaskCancelled, WorkerCrashed
+from localq.pool.recovery import WITH_SUPERVISOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +22,37 @@ def cancelled(task_id: str | None, attempts: int) -> TaskCancelled:
     return TaskCancelled(task_id=task_id, attempts=attempts)
 
 
-def crashed(task_id: str | None, attempts: int, pid: int, wait_status: int) -> WorkerCrashed:
-    """`wait_status` is what waitpid said of the worker."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    exit_signal, exit_status = (-code, None) if code < 0 else (None, code)
-    return WorkerCrashed(pid, exit_signal, exit_status, task_id=task_id, attempts=attempts)
+def crashed(
+    task_id: str | None,
+    attempts: int,
+    pid: int,
+    wait_status: int,
+    report: tuple[int, bool, str] | None,
+    function: Callable[..., object] | str | None,
+) -> WorkerCrashed:
+    """`wait_status` is what waitpid said of the worker, if anybody could ask; `report` is what else is known of its end:
+    peak memory in bytes, whether memory was short, its last Python stack."""
+    code = None if wait_status == WITH_SUPERVISOR else os.waitstatus_to_exitcode(wait_status)
+    exit_signal, exit_status = (-code, None) if code is not None and code < 0 else (None, code)
+    peak, out_of_memory, stack = report or (0, False, "")
+    return WorkerCrashed(
+        pid,
+        exit_signal,
+        exit_status,
+        function=_name_of(function),
+        peak_memory=peak or None,
+        out_of_memory=out_of_memory,
+        stack=stack,
+        task_id=task_id,
+        attempts=attempts,
+    )
+
+
+def _name_of(function: Callable[..., object] | str | None) -> str:
+    if function is None or isinstance(function, str):
+        return function or ""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    return f"{module}.{name}" if module and name else name or type(function).__qualname__
 
 
 def undecodable(error: Exception, task_id: str | None, attempts: int) -> SerializationError:

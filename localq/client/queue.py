@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 
 from localq import _native
-from localq.config import MAX_RETRIES, QueueConfig
+from localq.config import MAX_RETRIES, QueueConfig, is_name
 from localq.errors import ConfigError
 from localq.machine import usable_cpus
-from localq.pool.process import start_supervisor
+from localq.pool.doorway import open_doorway
+from localq.pool.process import Starter
+from localq.pool.processes import started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
     from localq._native import Reading
+    from localq.client.connection import Connection
     from localq.client.future import TaskFuture
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
+    from localq.pool.doorway import Doorway
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -146,7 +150,8 @@ class LocalQueue:
 
     Args:
         workers: worker processes. None: the processors that this process may really use (affinity and cgroup quota).
-        name: shown by `ps`; letters, digits, `_`, `.` and `-`. None: the script's name and the pid.
+        name: by which others attach, and shown by `ps`; letters, digits, `_`, `.` and `-`; no two running queues of a
+            user have the same. None: the script's name and the pid.
         queues: names of the queues, 1 to 16. `options(queue=...)` chooses one; the first is the default. Workers serve
             all.
         capacity: tasks that may be on their way at once. Beyond that, `delay` waits.
@@ -166,6 +171,8 @@ class LocalQueue:
         serialization: "msgpack" (what MessagePack carries exactly, pickle for the rest), "pickle" or "json".
         threads_per_worker: limit for BLAS and OpenMP threads, set before anything is imported; variables that are set
             already stay. None: leave the environment alone.
+        drain_timeout: seconds that tasks have to end when this process or the supervisor is told to terminate
+            (SIGTERM). This process handles that signal only while nobody else does.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -192,8 +199,9 @@ class LocalQueue:
         max_retries: int = 0,
         serialization: str = "msgpack",
         threads_per_worker: int | None = 1,
+        drain_timeout: float = 5.0,
     ) -> None:
-        self.config = config = QueueConfig.check(
+        config = QueueConfig.check(
             workers=workers,
             name=name,
             queues=queues,
@@ -210,6 +218,7 @@ class LocalQueue:
             max_retries=max_retries,
             serialization=serialization,
             threads_per_worker=threads_per_worker,
+            drain_timeout=drain_timeout,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,
@@ -221,17 +230,57 @@ class LocalQueue:
             identity=int.from_bytes(os.urandom(8), "little"),
         )
         space.set_workers(config.workers)
-        supervisor = start_supervisor(space, config)
+        door = open_doorway(config.name, name is not None)
         try:
-            from localq.client.connection import Connection  # while the supervisor starts; see there
-
-            self._connection = Connection(space, config, supervisor)
-        except BaseException:  # Ctrl-C, above all: nobody would end it
-            supervisor.abandon()
+            if door is not None:
+                config = config.replace(name=door.name)
+            starter = Starter(space, config, door)
+            connection = _own(space, config, door)
+        except BaseException:
+            if door is not None:
+                door.close()
             raise
-        self._client = self._connection.client
+        self._take(config, space, connection)
+
+    def _take(self, config: QueueConfig, space: _native.Space, connection: Connection) -> None:
+        self.config = config
+        self._space = space
+        self._connection = connection
+        self._client = connection.client
         self._view = QueueView(self, self._make_options())
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
+
+    @classmethod
+    def attach(cls, name: str, *, timeout: float = 5.0) -> Self:
+        """Become a client of a queue that another process of yours runs: submit to it, read and cancel by task id.
+
+            q = LocalQueue.attach("thumbnails")      # the other one said LocalQueue(name="thumbnails")
+
+        Functions of modules must be importable by the workers over there; all others travel by value. `close` (or the
+        end of a `with` block) leaves the queue, which goes on. Whoever owns it waits at its own `close` for work of
+        attached clients that is queued by then.
+
+        Args:
+            name: of the queue.
+            timeout: seconds until its supervisor must have answered.
+
+        Raises:
+            AttachError: no queue of that name runs, it is another user's, or it does not answer.
+            LayoutMismatch, SpaceCorrupt: it runs another version of localq.
+        """
+        from localq.client.attachment import attach
+        from localq.client.connection import Connection
+
+        _check_seconds("timeout", timeout)
+        reached, config, hold = attach(_check_name(name), timeout)
+        try:
+            connection = Connection(reached.space, hold.label, config, hold, is_owner=False)
+        except BaseException:
+            hold.end(0.0)
+            raise
+        self = cls.__new__(cls)
+        self._take(config, reached.space, connection)
+        return self
 
     # submitting
 
@@ -429,10 +478,13 @@ class LocalQueue:
         return None if found is None else status_of(found[0])
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task that has not started. Returns whether it is cancelled; a running one goes on."""
+        """Cancel a task that has not started, whichever client submitted it. Returns whether it is cancelled; a running
+        one goes on."""
         place = self._place(task_id)
-        future = None if place is None else self._client.future_of(*place)
-        return future is not None and future.cancel()
+        if place is None:
+            return False
+        future = self._client.future_of(*place)
+        return future.cancel() if future is not None else self._client.cancel_other(*place)
 
     def _place(self, task_id: str) -> tuple[int, int] | None:
         if not isinstance(task_id, str):
@@ -500,6 +552,24 @@ class LocalQueue:
         return f"<LocalQueue {self.name} {self.config.workers} workers, {state}>"
 
 
+def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Connection:
+    """Start the supervisor, and hold on to it."""
+    starter = Starter(space, config, door)
+    supervisor = starter.start()
+    end = supervisor.abandon
+    try:
+        from localq.client.connection import Connection  # while the supervisor starts; see there
+        from localq.client.ownership import Ownership
+
+        label = space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
+        hold = Ownership(space, starter, supervisor, door, config.name)
+        end = lambda: hold.end(0.0)  # noqa: E731 - from now on a lost supervisor would be replaced
+        return Connection(space, label, config, hold, is_owner=True)
+    except BaseException:  # Ctrl-C, above all: nobody would end it
+        end()
+        raise
+
+
 def _level(priority: Priority | int | str) -> int:
     from localq.model import Priority
 
@@ -508,6 +578,13 @@ def _level(priority: Priority | int | str) -> int:
 
 def _name_of(fn: object) -> str:
     return fn if isinstance(fn, str) else str(getattr(fn, "__qualname__", type(fn).__name__))
+
+
+def _check_name(name: object) -> str:
+    """Before it becomes part of a path."""
+    if isinstance(name, str) and is_name(name):
+        return name
+    raise ConfigError(f"name must be that of a queue: letters, digits, _ . and -; got {name!r}")
 
 
 def _check_whole(name: str, value: object, least: int, most: int | None = None) -> None:

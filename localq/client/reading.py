@@ -57,7 +57,7 @@ def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]
         except Exception as raised:  # noqa: BLE001 - the user's own unpickling code may raise anything
             error = undecodable(raised, task_id, reading.attempts)
     elif reading.crashed:
-        error = crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status)
+        error = crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status, reading.report, None)
     elif reading.state == _native.FAILED:
         error = codec.decode_error(reading.payload, task_id, reading.attempts)
     elif reading.state == _native.CANCELLED:

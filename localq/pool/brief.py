@@ -14,28 +14,42 @@ class Brief:
     """Plain values and bytes, so that reading it imports nothing."""
 
     __slots__ = (
-        "client_pid",
+        "capacity",
         "cwd",
+        "drain_timeout",
         "initializer",
         "max_memory_per_child",
+        "max_retries",
         "max_tasks_per_child",
+        "memory",
         "name",
+        "owner_pid",
         "preload",
+        "queues",
+        "result_cache_size",
         "result_ttl",
         "serialization",
+        "socket",
         "sys_path",
         "workers",
     )
 
-    client_pid: int
+    capacity: int
     cwd: str | None
+    drain_timeout: float
     initializer: tuple[int, bytes, bytes] | None  # kind, function, pickled arguments
     max_memory_per_child: int | None
+    max_retries: int
     max_tasks_per_child: int | None
+    memory: int
     name: str
+    owner_pid: int
     preload: tuple[str, ...]
+    queues: tuple[str, ...]
+    result_cache_size: int
     result_ttl: float | None
     serialization: str
+    socket: tuple[str, int] | None  # where others find the queue, and its inode
     sys_path: list[str]
     workers: int
 

@@ -15,13 +15,15 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from localq.errors import ConfigError
 from localq.pool.brief import KILL, LOOK, Brief
+from localq.pool.processes import is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq._native import Space
     from localq.config import QueueConfig
+    from localq.pool.doorway import Doorway
 
-__all__ = ["SupervisorProcess", "start_supervisor"]
+__all__ = ["Starter", "SupervisorProcess"]
 
 # Libraries that start a thread per processor unless told otherwise before they are imported.
 THREAD_LIMITS = (
@@ -35,24 +37,25 @@ THREAD_LIMITS = (
 )
 
 STOP_SECONDS = 2.0  # a supervisor answers within milliseconds, unless it is stopped or imports something just now
+LOOK_SECONDS = 0.1  # until somebody who does not answer is looked at
 
 _MAIN = (
     "import sys; sys.path.insert(0, {root!r}); "
-    "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {hear}, {tell})"
+    "from localq.pool.supervisor import main; main({control}, {payload}, {brief}, {hear}, {tell}, {door})"
 )
 
 
-def _brief_of(config: QueueConfig) -> Brief:
+def _brief_of(config: QueueConfig, door: Doorway | None) -> Brief:
     """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
     brief = Brief()
-    brief.client_pid = os.getpid()
+    brief.owner_pid = os.getpid()
     brief.cwd = _cwd()
     brief.initializer = _encode_initializer(config)
     brief.sys_path = [path and os.path.abspath(path) for path in sys.path]  # '' stays: it means wherever one is
-    for name in ("workers", "name", "preload", "max_tasks_per_child", "max_memory_per_child"):
-        setattr(brief, name, getattr(config, name))
-    brief.serialization = config.serialization
-    brief.result_ttl = config.result_ttl
+    brief.socket = None if door is None else (door.path, door.inode)
+    for name in Brief.__slots__:
+        if not hasattr(brief, name):
+            setattr(brief, name, getattr(config, name))
     return brief
 
 
@@ -80,8 +83,13 @@ class SupervisorProcess:
         self.pid = pid
         self._tell = tell
         self._hear = hear
-        self._pidfd = os.pidfd_open(pid)
         self._status: int | None = None
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor left: nobody could see it end
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
 
     def is_alive(self) -> bool:
         """False once the kernel says that it has ended. Never waits."""
@@ -92,7 +100,7 @@ class SupervisorProcess:
         if self._status is not None:
             return True
         poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
+        poll.register(self.pidfd, select.POLLIN)
         if not poll.poll(None if timeout is None else timeout * 1000):
             return False
         try:
@@ -117,12 +125,19 @@ class SupervisorProcess:
         """See it end: by itself, now that the phase says so; after `patience` seconds by a word that makes it kill its
         workers; and if it does not even hear that, by force."""
         self.call()
-        if patience and self.wait(patience):
+        if patience and self._wait_unless_stopped(patience):
             return
         self.hang_up()
-        if not self.wait(STOP_SECONDS):
+        if not self._wait_unless_stopped(STOP_SECONDS):
             self.kill()
             self.wait(None)
+
+    def _wait_unless_stopped(self, patience: float) -> bool:
+        """Whether it ended in that time. One that was stopped (SIGSTOP) will not: that is found out early."""
+        first = min(patience, LOOK_SECONDS)
+        if self.wait(first):
+            return True
+        return not is_stopped(self.pid) and self.wait(patience - first)
 
     def hang_up(self) -> None:
         """End it: it kills its workers when told so, or when nobody holds this end of the pipe any more. (A child that
@@ -142,7 +157,7 @@ class SupervisorProcess:
     def kill(self) -> None:
         """End it and, with it, its workers, at once."""
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
 
@@ -154,44 +169,60 @@ class SupervisorProcess:
 
     def __del__(self) -> None:
         """Whoever started it was interrupted before it could keep it."""
-        if getattr(self, "_pidfd", -1) >= 0:
+        if getattr(self, "pidfd", -1) >= 0:
             self.abandon()
 
     def close(self) -> None:
         """Let go of everything. If it still lives, it ends now."""
         self.hang_up()
-        for fd in (self._hear, self._pidfd):
+        for fd in (self._hear, self.pidfd):
             if fd >= 0:
                 os.close(fd)
-        self._hear = self._pidfd = -1
+        self._hear = self.pidfd = -1
 
 
-def start_supervisor(space: Space, config: QueueConfig) -> SupervisorProcess:
-    """Start the supervisor of `space`; returns before it is up.
+class Starter:
+    """Starts the supervisor of a Space, the first one and each that takes the place of one that was lost. They are all
+    told the same, and see the environment that the owner had in the beginning."""
 
-    Raises:
-        SerializationError: the initializer can't travel.
-        ConfigError: there is no interpreter to execute.
-        OSError: the system refuses a process, a socket or memory.
-    """
-    brief = _brief_of(config)
-    their_ear, our_voice = _pipe()
-    our_ear, their_voice = _pipe()
-    start = _fork if config.start_method == "fork" else _execute
-    # Ctrl-C has to wait until somebody holds the new process.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = start(space, brief, (our_ear, our_voice), (their_ear, their_voice), mask, config.threads_per_worker)
-        supervisor = SupervisorProcess(pid, our_voice, our_ear)
-    except BaseException:
-        os.close(our_ear)
-        os.close(our_voice)
-        raise
-    finally:
-        os.close(their_ear)
-        os.close(their_voice)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return supervisor
+    def __init__(self, space: Space, config: QueueConfig, door: Doorway | None) -> None:
+        """Raises SerializationError: the initializer can't travel."""
+        self._space = space
+        self._brief = _brief_of(config, door)
+        self._door = -1 if door is None else door.fd
+        self._start = _fork if config.start_method == "fork" else _execute
+        self._environment = _environment(config.threads_per_worker)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def start(self) -> SupervisorProcess:
+        """Returns before it is up.
+
+        Raises:
+            ConfigError: there is no interpreter to execute.
+            OSError: the system refuses a process, a pipe or memory.
+        """
+        their_ear, our_voice = _pipe()
+        ours = theirs = None
+        try:
+            our_ear, their_voice = _pipe()
+            ours, theirs = (our_ear, our_voice), (their_ear, their_voice)
+            return self._start_with(ours, theirs)
+        except BaseException:
+            for fd in ours or (our_voice,):
+                os.close(fd)
+            raise
+        finally:
+            for fd in theirs or (their_ear,):
+                os.close(fd)
+
+    def _start_with(self, ours: Ends, theirs: Ends) -> SupervisorProcess:
+        # Ctrl-C has to wait until somebody holds the new process.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = self._start(self._space, self._brief, ours, theirs, self._door, self._mask, self._environment)
+            return SupervisorProcess(pid, ours[1], ours[0])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _pipe() -> tuple[int, int]:
@@ -213,7 +244,9 @@ def _keep_clear(fd: int) -> int:
 Ends = tuple[int, int]  # of two pipes: the one to hear by, the one to tell by
 
 
-def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int], threads: int | None) -> int:
+def _execute(
+    space: Space, brief: Brief, ours: Ends, theirs: Ends, door: int, mask: set[int], environment: dict[str, str]
+) -> int:
     if not sys.executable:
         raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
     control, payload = space.fds
@@ -221,13 +254,16 @@ def _execute(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int
     try:
         _write_all(told, brief.to_bytes())
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        program = _MAIN.format(root=root, control=control, payload=payload, brief=told, hear=theirs[0], tell=theirs[1])
-        handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, payload, told, *theirs)]  # clears CLOEXEC
+        program = _MAIN.format(
+            root=root, control=control, payload=payload, brief=told, hear=theirs[0], tell=theirs[1], door=door
+        )
+        fds = [fd for fd in (control, payload, told, *theirs, door) if fd >= 0]
+        handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # clears CLOEXEC
         nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]  # a task must not read the client's input
         return os.posix_spawn(
             sys.executable,
             [sys.executable, *_interpreter_flags(), "-c", program],
-            _environment(threads),
+            environment,
             file_actions=nothing + handed,
             setpgroup=0,  # Ctrl-C is for the client: it decides what ends
             setsigmask=mask,
@@ -261,7 +297,9 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
-def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int], threads: int | None) -> int:
+def _fork(
+    space: Space, brief: Brief, ours: Ends, theirs: Ends, door: int, mask: set[int], environment: dict[str, str]
+) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -270,13 +308,13 @@ def _fork(space: Space, brief: Brief, ours: Ends, theirs: Ends, mask: set[int], 
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in ours:
             os.close(fd)
-        os.environ.update(_environment(threads))
+        os.environ.update(environment)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         from localq.pool.supervisor import run_supervisor
 
-        run_supervisor(space, brief, *theirs)
+        run_supervisor(space, brief, *theirs, door)
     except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this process must not become a second client
         sys.excepthook(*sys.exc_info())
     finally:

@@ -2,7 +2,7 @@
 """Finish what a dead process began.
 
 Used by the supervisor, once per process that the kernel has reported dead. The work itself is the native core's; here
-is only the order of its steps.
+is only the order of its steps, and how many may die in what time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq._native import Space
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["WITH_SUPERVISOR", "Allowance", "Recovered", "recover"]
+
+WITH_SUPERVISOR = 0x7F  # a wait status of nobody who is dead: it was killed with its supervisor, and nobody could wait for it
 
 MOST_PASSES = (
     16  # a pass that finds labels leaves fewer behind, unless a ring is full: then workers have to empty it first
@@ -30,15 +32,16 @@ class Recovered:
         self.released = released  # slots, blocks and functions given back
 
 
-def recover(space: Space, label: int, wait_status: int) -> Recovered:
+def recover(space: Space, label: int, wait_status: int, report: int = 0) -> Recovered:
     """Bury the process and take over all that bears its label, until a pass finds nothing; then free its row.
 
-    `wait_status` is what waitpid said; it becomes part of the error of a task that ran in it.
+    `wait_status` is what waitpid said, `report` the number of a report that says more; both become part of the error of
+    a task that ran in it.
     """
     space.bury(label)
     labels = requeued = crashed = released = 0
     for _ in range(MOST_PASSES):
-        labels, again, ended, given_back = space.recover(label, wait_status)
+        labels, again, ended, given_back = space.recover(label, wait_status, report)
         requeued += again
         crashed += ended
         released += given_back
@@ -46,3 +49,32 @@ def recover(space: Space, label: int, wait_status: int) -> Recovered:
             space.release(label)
             break
     return Recovered(requeued, crashed, released, is_complete=labels == 0)
+
+
+class Allowance:
+    """How fast dead workers are replaced: at once, as long as not too many die. A poison task then costs some processor
+    time, but not the machine."""
+
+    RATE = 50.0  # a second, in the long run: forking one takes a millisecond or two
+    BURST = 32  # and so many more for each worker
+
+    def __init__(self, workers: int, now: float) -> None:
+        self._most = float(self.BURST * (workers + 1))
+        self._left = self._most
+        self._since = now
+        self._is_refusing = False
+        self._was_told = False
+
+    def next_start(self, now: float) -> float | None:
+        """One more has died. None: replace it now; else the time at which to do so."""
+        self._left = min(self._most, self._left + (now - self._since) * self.RATE) - 1.0
+        self._since = now
+        if self._left >= 0:
+            self._is_refusing = self._is_refusing and self._left < self._most / 2
+            return None
+        self._was_told, self._is_refusing = self._is_refusing, True
+        return now - self._left / self.RATE
+
+    def is_first_refusal(self) -> bool:
+        """Whether the last answer was the first refusal after a quiet time."""
+        return not self._was_told

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The supervisor: one thread that forks workers, sees them die, finishes what they began and replaces them.
 
-   client --pipe, pidfd--> supervisor --fork, pidfd--> workers
+   owner --pipe, pidfd--> supervisor --fork, pidfd--> workers
+                              ^--socket, pidfd-- clients that attached
 
-Everything it does is an answer to an event: a worker's or the client's end (pidfds), a call on the pipe, a timer. No
-task passes through it. It ends when its client does, and its workers end when it does (PR_SET_PDEATHSIG).
+Everything it does is an answer to an event: a process's end (pidfds), a call on the pipe, a visitor at the socket, a
+timer. No task passes through it. It ends when the owner does, and its workers end when it does (PR_SET_PDEATHSIG). It
+keeps nothing that is needed: killed, it is replaced over the same Space by the owner, and finds in the roster who is
+there (`adopt`).
 """
 
 from __future__ import annotations
@@ -17,14 +20,30 @@ import sys
 import time
 
 from localq import _native
-from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER, Space
+from localq._native import (
+    PHASE_BROKEN,
+    PHASE_DRAINING,
+    PHASE_STOPPED,
+    ROLE_CLIENT,
+    ROLE_SUPERVISOR,
+    ROLE_WORKER,
+    TALLY_SUPERVISORS,
+    TALLY_WORKERS,
+    TALLY_WORKERS_CRASHED,
+    Space,
+)
 from localq.pool.brief import KILL, Brief
-from localq.pool.recovery import recover
+from localq.pool.doorway import remove_socket
+from localq.pool.processes import open_process, started_at
+from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover
+from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from localq.pool.last_words import LastWords
 
 __all__ = ["main", "run_supervisor"]
 
@@ -45,63 +64,109 @@ class _Child:
         self.pid = pid
         self.pidfd = pidfd
         self.label = label
-        self.story = story  # read end of a pipe on which it tells why it could not start
+        self.story = story  # read end of a pipe on which it tells why it could not start, and where it crashed
 
 
 class Supervisor:
     """The state of one supervisor process."""
 
-    def __init__(self, space: Space, brief: Brief, hear: int, tell: int) -> None:
+    def __init__(self, space: Space, brief: Brief, hear: int, tell: int, door: int) -> None:
         self.space = space
         self.brief = brief
-        self.ear = hear  # the client calls on it; its end is the client's
-        self.voice = tell  # to the client
-        self.label = space.join(ROLE_SUPERVISOR, os.getpid())
+        self.ear = hear  # the owner calls on it; its end is the owner's
+        self.voice = tell  # to the owner
+        self.label = space.join(ROLE_SUPERVISOR, os.getpid(), started_at(os.getpid()))
         self.children: dict[int, _Child] = {}  # by pidfd
-        self.unfinished: list[tuple[int, int]] = []  # labels and wait statuses of dead processes, not all recovered yet
+        self.strangers: dict[int, int] = {}  # pidfd to label: workers of an earlier supervisor, which are ending
+        self.unfinished: list[tuple[int, int, int]] = []  # labels, wait statuses, reports of dead, not all recovered yet
         self.failed_starts = 0
+        self.allowance = Allowance(brief.workers, time.monotonic())
         self.start_at: float | None = None  # when the next worker may be started, after failed starts
+        self.end_at: float | None = None  # when to end whatever still runs, after SIGTERM
         self.sweep_every = _sweep_interval(brief.result_ttl)
         self.sweep_at = time.monotonic() + self.sweep_every
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
+        self.last_words: LastWords | None = None
         try:
-            self.client = os.pidfd_open(brief.client_pid)
+            self.owner = os.pidfd_open(brief.owner_pid)
         except ProcessLookupError:  # gone already
             os._exit(0)
         self.poll = select.epoll()
+        self.signalled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # by the handler of SIGTERM
+        self.visitors = Visitors(space, door, self.poll, self.describe, lambda label: self.finish_for(label, 0))
 
     def run(self) -> NoReturn:
-        """Until the client is gone or has closed the queue and all is done."""
-        if os.getppid() != self.brief.client_pid:
+        """Until the owner is gone or has closed the queue and all is done."""
+        if os.getppid() != self.brief.owner_pid:
             self.end()  # it died before its pid could be held
-        self.poll.register(self.ear, select.EPOLLIN)
-        self.poll.register(self.client, select.EPOLLIN)
+        for fd in (self.ear, self.owner, self.signalled):
+            self.poll.register(fd, select.EPOLLIN)
+        self.listen_to_signals()
         self.preload()
         gc.freeze()  # what is here now is shared with the workers: a collection must not touch its pages
+        self.space.tally(TALLY_SUPERVISORS)
         self.space.set_workers(self.brief.workers)
+        self.adopt()
         self.staff()
+        self.space.set_ready(self.label)
         while True:
             for fd, _ in self.poll.poll(self.until_next_timer()):
-                if fd == self.client:
+                if fd == self.owner:
                     self.end()
                 elif fd == self.ear:
                     self.hear()
+                elif fd == self.signalled:
+                    self.drain()
                 elif fd in self.children:
                     self.bury(self.children[fd])
+                elif fd in self.strangers:
+                    self.bury_stranger(fd)
+                else:
+                    self.visitors.handle(fd)
             self.keep_time()
             self.staff()
-            if (
-                self.space.phase >= PHASE_DRAINING
-                and not self.children
-                and self.start_at is None
-                and not self.unfinished
-            ):
+            if self.is_done():
                 self.end()
+
+    def is_done(self) -> bool:
+        """Nothing is left to do, now or later."""
+        return (
+            self.space.phase >= PHASE_DRAINING
+            and not self.children
+            and not self.strangers
+            and self.start_at is None
+            and not self.unfinished
+        )
+
+    def listen_to_signals(self) -> None:
+        """SIGTERM drains. Ctrl-C and a terminal's hang-up are for the owner, which decides what ends."""
+        signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(self.signalled, 1))
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def describe(self) -> dict[str, object]:
+        """What somebody who attaches must know."""
+        brief = self.brief
+        return {
+            "name": brief.name,
+            "owner_pid": brief.owner_pid,
+            "owner_started": started_at(brief.owner_pid),
+            "supervisor_pid": os.getpid(),
+            "python": ".".join(map(str, sys.version_info[:2])),
+            "queues": list(brief.queues),
+            "workers": brief.workers,
+            "capacity": brief.capacity,
+            "memory": brief.memory,
+            "result_cache_size": brief.result_cache_size,
+            "result_ttl": brief.result_ttl,
+            "max_retries": brief.max_retries,
+            "serialization": brief.serialization,
+        }
 
     # events
 
     def hear(self) -> None:
-        """The client called, or is gone."""
+        """The owner called, or is gone."""
         try:
             heard = os.read(self.ear, 4096)
         except BlockingIOError:
@@ -109,22 +174,66 @@ class Supervisor:
         if not heard or KILL in heard:
             self.end()
 
+    def drain(self) -> None:
+        """Somebody wants us to end (SIGTERM): take nothing more, give what is there a while, then end."""
+        os.eventfd_read(self.signalled)
+        self.space.set_phase(PHASE_DRAINING)
+        if self.end_at is None:
+            self.end_at = time.monotonic() + self.brief.drain_timeout
+
+    def adopt(self) -> None:
+        """Whom an earlier supervisor left: its workers are ending with it, and who died since was buried by nobody."""
+        for row in self.space.rows():
+            label, pid, started = row["label"], row["pid"], row["started"]
+            if label == self.label or (row["role"] == ROLE_CLIENT and pid == self.brief.owner_pid):
+                continue
+            if not row["live"]:
+                self.finish_for(label, 0)
+            elif row["role"] == ROLE_CLIENT:
+                self.visitors.adopt(label, pid, started)
+            else:
+                self.see_end(label, pid, started)
+
+    def see_end(self, label: int, pid: int, started: int) -> None:
+        """A worker or supervisor of before. Its parent's death has killed it, unless a task gave up its right to that
+        (setuid does); and it may take a moment. A row without a pid had no process yet: the child can't sign in now."""
+        pidfd = open_process(pid, started) if pid else None
+        if pidfd is None:
+            self.finish_for(label, WITH_SUPERVISOR)
+            return
+        _kill(pidfd)
+        self.strangers[pidfd] = label
+        self.poll.register(pidfd, select.EPOLLIN)
+
+    def bury_stranger(self, pidfd: int) -> None:
+        self.poll.unregister(pidfd)
+        os.close(pidfd)
+        self.finish_for(self.strangers.pop(pidfd), WITH_SUPERVISOR)
+
     def bury(self, child: _Child) -> None:
         """A worker has ended: finish what it began, and note why."""
-        _, status = os.waitpid(child.pid, 0)
+        _, status, used = os.wait4(child.pid, 0)
         try:
             story = os.read(child.story, 1 << 16)
-        except BlockingIOError:  # it said nothing, and a process that its initializer started still holds the other end
+        except BlockingIOError:  # it said nothing, and a process that a task started still holds the other end
             story = b""
         was_ready = self.is_ready(child.label)
         self.poll.unregister(child.pidfd)
         del self.children[child.pidfd]
         os.close(child.pidfd)
         os.close(child.story)
-        self.finish_for(child.label, status)
         code = os.waitstatus_to_exitcode(status)
-        if was_ready or code in (STOPPED, RECYCLED):
+        if code in (STOPPED, RECYCLED):
+            self.finish_for(child.label, status)
             self.failed_starts = 0 if was_ready else self.failed_starts
+            return
+        self.finish_for(child.label, status, self.report(child.pid, status, used.ru_maxrss * 1024, story))
+        if was_ready:
+            self.failed_starts = 0
+            self.space.tally(TALLY_WORKERS_CRASHED)
+            self.start_at = self.allowance.next_start(time.monotonic())
+            if self.start_at is not None and self.allowance.is_first_refusal():
+                self.say(f"workers die faster than they may be replaced, {self.allowance.RATE:g} a second")
             return
         self.failed_starts += 1
         self.start_at = time.monotonic() + min(BACK_OFF * 2.0 ** (self.failed_starts - 1), BACK_OFF_MOST)
@@ -135,13 +244,28 @@ class Supervisor:
             reason = f"{self.failed_starts} workers in a row ended with {how} before they were ready"
             self.give_up(story or reason.encode())
         elif code == INITIALIZER_FAILED:
-            what = "a worker's initializer failed; trying again"
-            sys.stderr.write(f"localq {self.brief.name}: {what}\n{story.decode()}\n")
+            self.say(f"a worker's initializer failed; trying again\n{story.decode()}")
 
-    def finish_for(self, label: int, status: int) -> None:
+    def report(self, pid: int, status: int, peak_bytes: int, story: bytes) -> int:
+        """Keep what is known of a worker that died, for the error of its task. Returns the report's number."""
+        if self.last_words is None:
+            self.listen_for_last_words()
+        assert self.last_words is not None
+        return self.last_words.report(pid, status, peak_bytes, story)
+
+    def listen_for_last_words(self) -> None:
+        from localq.pool.last_words import LastWords
+
+        self.last_words = LastWords(self.space, self.label)
+
+    def say(self, what: str) -> None:
+        """To whoever reads the owner's stderr."""
+        sys.stderr.write(f"localq {self.brief.name}: {what}\n")
+
+    def finish_for(self, label: int, status: int, report: int = 0) -> None:
         """Finish what a dead process began, or note that a full ring has to be emptied by workers first."""
-        if not recover(self.space, label, status).is_complete:
-            self.unfinished.append((label, status))
+        if not recover(self.space, label, status, report).is_complete:
+            self.unfinished.append((label, status, report))
 
     def give_up(self, story: bytes) -> None:
         """No worker can be started: waiting would be in vain, so say so, once."""
@@ -150,30 +274,44 @@ class Supervisor:
         try:
             os.write(self.voice, story[:60000] or b"the workers could not be started")
         except OSError:
-            pass  # the client is gone, or does not listen: the phase tells it enough
+            pass  # the owner is gone, or does not listen: the phase tells it enough
         self.start_at = None
         self.space.set_phase(PHASE_BROKEN)
 
     # timers
 
     def until_next_timer(self) -> float:
-        timers = (self.sweep_at, self.start_at, self.warm_at)
+        timers = (self.sweep_at, self.start_at, self.warm_at, self.end_at)
         left = max(0.0, min(at for at in timers if at is not None) - time.monotonic())
+        visitors = self.visitors.until_next_timer()
+        left = left if visitors is None else min(left, visitors)
         return min(left, RETRY) if self.unfinished else left
 
     def keep_time(self) -> None:
         now = time.monotonic()
+        if self.end_at is not None and now >= self.end_at:
+            self.end()
         if self.start_at is not None and now >= self.start_at:
             self.start_at = None
         unfinished, self.unfinished = self.unfinished, []
-        for label, status in unfinished:
-            self.finish_for(label, status)
+        for label, status, report in unfinished:
+            self.finish_for(label, status, report)
+        self.visitors.keep_time()
         if self.warm_at is not None and now >= self.warm_at:
             self.warm_at = None
             self.warm_up()
         if now >= self.sweep_at:
-            self.space.sweep(self.label)
+            self.sweep()
             self.sweep_at = now + self.sweep_every
+
+    def sweep(self) -> None:
+        """Let go of what has expired, and of clients that left half-way: one that leaves recovers itself, if it can."""
+        self.space.sweep(self.label)
+        self.visitors.prune()
+        late = {label for label, _, _ in self.unfinished}
+        for row in self.space.rows():
+            if not row["live"] and row["label"] not in late:
+                self.finish_for(row["label"], 0)
 
     # workers
 
@@ -182,7 +320,7 @@ class Supervisor:
             try:
                 __import__(name)
             except Exception:  # noqa: BLE001 - a module may raise anything; tasks that need this one will say so again
-                sys.stderr.write(f"localq {self.brief.name}: preload of {name!r} failed\n")
+                self.say(f"preload of {name!r} failed")
                 sys.excepthook(*sys.exc_info())
 
     def warm_up(self) -> None:
@@ -190,6 +328,8 @@ class Supervisor:
         first workers did not wait for it; their successors have it."""
         for name in ("localq.pickling", "localq.remote_errors", "cloudpickle"):
             __import__(name)
+        if self.last_words is None:
+            self.listen_for_last_words()
         gc.freeze()
 
     def staff(self) -> None:
@@ -218,10 +358,11 @@ class Supervisor:
             if pid == 0:
                 self.become_worker(label, tell)
             self.space.sign_in(label, pid)
+            self.space.tally(TALLY_WORKERS)
             child = _Child(pid, _pidfd(pid), label, story)
             fds.remove(story)
         except OSError as error:  # out of descriptors, processes or memory
-            sys.stderr.write(f"localq {self.brief.name}: no worker could be started: {error}; trying again\n")
+            self.say(f"no worker could be started: {error}; trying again")
             self.finish_for(label, 0)
             self.start_at = time.monotonic() + BACK_OFF_MOST
             return
@@ -236,12 +377,12 @@ class Supervisor:
         try:
             supervisor = os.getppid()
             self.poll.close()
-            os.close(self.ear)
-            os.close(self.voice)
-            os.close(self.client)
+            for fd in (self.ear, self.voice, self.owner, self.signalled, *self.strangers):
+                os.close(fd)
             for child in self.children.values():
                 os.close(child.pidfd)
                 os.close(child.story)
+            self.visitors.close()
             run_worker(self.space, label, self.brief, tell, supervisor)
         finally:
             os._exit(1)  # run_worker never returns
@@ -256,14 +397,20 @@ class Supervisor:
     def end(self) -> NoReturn:
         """Kill what still runs, and go. The memory goes with the last process that maps it."""
         self.space.set_phase(PHASE_STOPPED)
-        for child in self.children.values():
-            try:
-                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        if self.brief.socket is not None:
+            remove_socket(*self.brief.socket)
+        for pidfd in self.children:
+            _kill(pidfd)
         for child in self.children.values():
             os.waitpid(child.pid, 0)
         os._exit(0)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def _pidfd(pid: int) -> int:
@@ -286,17 +433,18 @@ def _sweep_interval(result_ttl: float | None) -> float:
     return SWEEP_MOST if result_ttl is None else min(max(result_ttl / 4, SWEEP_LEAST), SWEEP_MOST)
 
 
-def run_supervisor(space: Space, brief: Brief, hear: int, tell: int) -> NoReturn:
-    """Supervise until the end of this process."""
+def run_supervisor(space: Space, brief: Brief, hear: int, tell: int, door: int) -> NoReturn:
+    """Supervise until the end of this process. `door`: the listening socket, -1 for none."""
     _native.name_process(f"localq:{brief.name}")
-    Supervisor(space, brief, hear, tell).run()
+    Supervisor(space, brief, hear, tell, door).run()
 
 
-def main(control: int, payload: int, brief_fd: int, hear: int, tell: int) -> NoReturn:
-    """The program of a supervisor that was executed: five descriptors, nothing else."""
-    _close_all_but({0, 1, 2, control, payload, brief_fd, hear, tell})
-    for fd in (control, payload, hear, tell):
-        os.set_inheritable(fd, False)
+def main(control: int, payload: int, brief_fd: int, hear: int, tell: int, door: int) -> NoReturn:
+    """The program of a supervisor that was executed: six descriptors, nothing else."""
+    _close_all_but({0, 1, 2, control, payload, brief_fd, hear, tell, door})
+    for fd in (control, payload, hear, tell, door):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
     with open(brief_fd, "rb") as told:
         told.seek(0)
         brief = Brief.from_bytes(told.read())
@@ -306,7 +454,7 @@ def main(control: int, payload: int, brief_fd: int, hear: int, tell: int) -> NoR
             os.chdir(brief.cwd)
         except OSError as error:
             sys.stderr.write(f"localq {brief.name}: the client's working directory can't be entered: {error}\n")
-    run_supervisor(Space.open(control, payload), brief, hear, tell)
+    run_supervisor(Space.open(control, payload), brief, hear, tell, door)
 
 
 def _close_all_but(kept: set[int]) -> None:

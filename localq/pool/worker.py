@@ -16,6 +16,8 @@ from localq.codec import Codec
 from localq.errors import SerializationError
 from localq.lookup import decode_function
 from localq.pool.context import enter_worker
+from localq.pool.last_words import keep_last_words
+from localq.pool.processes import started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     """Live as a worker. `tell` is the pipe on which to say why this one could not start."""
     _native.die_with_parent(supervisor)
     _native.name_process(f"localq-w:{brief.name}")
-    space.sign_in(label, os.getpid())
-    signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not space.sign_in(label, os.getpid(), started_at(os.getpid())):
+        os._exit(1)  # the supervisor is gone, and its successor was quicker than the kernel
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
     _reseed()
     _flush_lines()
     worker = _native.Worker(
@@ -52,17 +55,18 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         too_large=_too_large,
     )
     worker.tasks_left = brief.max_tasks_per_child or 0
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.recycle())
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
     enter_worker(worker)
     _initialize(brief, tell)
-    os.close(tell)
+    keep_last_words(tell)
     space.set_ready(label)
     _leave(RECYCLED if worker.run() == "recycle" else STOPPED)
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Ctrl-C is for the client, which then cancels what it wants to end."""
+    """Ctrl-C and a terminal's hang-up are for the owner, which then ends what it wants to end."""
 
 
 def _reseed() -> None:

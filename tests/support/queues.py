@@ -16,6 +16,7 @@ import pytest
 
 from localq import LocalQueue, TaskFuture, TaskResult
 from localq._native import ROLE_WORKER
+from localq.client.ownership import Ownership
 from tests.support.waiting import Gate, eventually
 
 PATIENCE = 15.0  # seconds that a test waits for a result; a watchdog, not a measure
@@ -58,7 +59,9 @@ def wait_until_staffed(queue: LocalQueue) -> list[int]:
 
 def supervisor_of(queue: LocalQueue) -> int:
     """The supervisor's process id."""
-    return queue._connection._supervisor.pid
+    hold = queue._connection.hold
+    assert isinstance(hold, Ownership)
+    return hold.supervisor_pid
 
 
 def id_of(future: TaskFuture[Any]) -> str:

@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert (config.start_method, config.preload, config.initializer, config.initargs) == ("clean", (), None, ())
     assert (config.max_tasks_per_child, config.max_memory_per_child, config.max_retries) == (None, None, 0)
     assert (config.serialization, config.threads_per_worker) == ("msgpack", 1)
-    assert (config.cwd, config.sys_path) == (None, None)
+    assert config.drain_timeout == 5.0
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_a_queue_without_a_name_is_named_after_the_program(
 
 
 def test_a_configuration_is_frozen_and_travels() -> None:
-    config = QueueConfig.check(workers=1).replace(cwd="/", sys_path=("/lib",))
+    config = QueueConfig.check(workers=1).replace(name="other", queues=("a", "b"))
 
     with pytest.raises(AttributeError, match="frozen"):
         config.workers = 2
     assert pickle.loads(pickle.dumps(config)) == config
-    assert (config.cwd, config.sys_path) == ("/", ("/lib",))
+    assert (config.name, config.queues) == ("other", ("a", "b"))

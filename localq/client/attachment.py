@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""What it takes to use a queue that another process owns: to notice when it ends, and to leave.
+
+The counterpart of `localq.client.ownership`. It keeps the connection by which it came open: its end tells the supervisor
+that this process was replaced by exec.
+"""
+
+from __future__ import annotations
+
+import os
+
+from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_WORKER
+from localq.config import QueueConfig
+from localq.errors import AttachError, InitializerFailed, QueueClosed
+from localq.pool.attach import Reached, reach
+from localq.pool.processes import ended_by, open_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localq._native import Space
+
+__all__ = ["Attachment", "attach"]
+
+
+class Attachment:
+    """The queue of another process, as long as that lives."""
+
+    def __init__(self, reached: Reached) -> None:
+        """Raises AttachError: its owner has ended meanwhile."""
+        self._space: Space = reached.space
+        self._connection = reached.connection
+        self.label: int = reached.told["label"]
+        self._owner: int = reached.told["owner_pid"]
+        pidfd = open_process(self._owner, reached.told["owner_started"])
+        if pidfd is None:
+            raise AttachError(f"the owner of queue {reached.told['name']!r}, process {self._owner}, has ended")
+        self._pidfd = pidfd
+
+    def trouble(self) -> Callable[[], Exception] | None:
+        """As `Ownership.trouble`."""
+        if ended_by(self._pidfd):
+            return lambda: QueueClosed(f"the process that owned it ({self._owner}) has ended")
+        phase = self._space.phase
+        if phase == PHASE_BROKEN:
+            return lambda: InitializerFailed("its workers could not be started; its owner knows why")
+        if phase >= PHASE_STOPPED and not self._is_a_worker_left():
+            return lambda: QueueClosed("its owner has closed it")
+        return None
+
+    def _is_a_worker_left(self) -> bool:
+        """Who is at a task finishes that, also after the queue was closed."""
+        for row in self._space.rows():
+            if row["role"] == ROLE_WORKER and row["live"] and row["pid"]:
+                pidfd = open_process(row["pid"], row["started"])
+                if pidfd is not None:
+                    is_left = not ended_by(pidfd)
+                    os.close(pidfd)
+                    if is_left:
+                        return True
+        return False
+
+    def call(self) -> None:
+        """Nobody has to be told: the phase is the owner's to set."""
+
+    def end(self, patience: float) -> None:
+        """Let go of everything. The client has left the Space by now."""
+        if self._pidfd >= 0:
+            self._connection.close()
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]:
+    """Become a client of a running queue.
+
+    Raises:
+        AttachError: see `reach`; or it runs another version of Python, whose functions this one can't send.
+    """
+    import sys
+
+    reached = reach(name, True, timeout)
+    try:
+        told, here = reached.told, ".".join(map(str, sys.version_info[:2]))
+        if told["python"] != here:
+            raise AttachError(f"queue {name!r} runs on Python {told['python']}, and this is {here}: functions can't travel")
+        names = ("name", "workers", "capacity", "memory", "result_cache_size", "result_ttl", "max_retries", "serialization")
+        config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})
+        return reached, config, Attachment(reached)
+    except BaseException:
+        reached.let_go()
+        raise

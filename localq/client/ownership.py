@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What it takes to own a queue: its supervisor is watched, and replaced when it is lost.
+
+Used by the connection of whoever opened the queue. A thread sleeps on the supervisor's pidfd, so that a replacement does
+not have to wait until somebody waits for a result. It holds nothing of the queue but the shared memory, so a queue that
+is dropped is still collected. What the new supervisor does with what the old one left is the supervisor's own business.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # see localq.pool.process
+import os
+import select
+import sys
+import time
+from threading import Thread, current_thread
+
+from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_WORKER
+from localq.errors import InitializerFailed, QueueClosed, SupervisorLost
+from localq.pool.processes import ended_by, is_stopped, open_process
+from localq.pool.recovery import WITH_SUPERVISOR, recover
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localq._native import Space
+    from localq.pool.doorway import Doorway
+    from localq.pool.process import Starter, SupervisorProcess
+
+__all__ = ["Ownership"]
+
+FAILED_STARTS = 5  # so many in a row that died before they were up: there is no use in trying
+LONG_LIFE = 1.0  # seconds: one that lived longer has failed for a reason of its own, and the next starts at once
+BACK_OFF, BACK_OFF_MOST = 0.02, 1.0  # seconds before the next one else; doubles each time
+PARTING = 1.0  # seconds for the thread to end; it only has to wake up
+
+
+class Ownership:
+    """The supervisor of one's own queue, whichever process that is at the moment."""
+
+    def __init__(
+        self, space: Space, starter: Starter, supervisor: SupervisorProcess, door: Doorway | None, name: str
+    ) -> None:
+        self._space = space
+        self._starter = starter
+        self._supervisor = supervisor
+        self._door = door
+        self._name = name
+        self._failure: Callable[[], Exception] | None = None
+        self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the threads of the user
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(self._leave)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    @property
+    def supervisor_pid(self) -> int:
+        return self._supervisor.pid
+
+    def trouble(self) -> Callable[[], Exception] | None:
+        """What makes the error for everybody who waits, if nobody will ever do the work; else None. Asked now and then
+        while somebody waits, and looks after a supervisor that was stopped."""
+        if self._failure is None and self._space.phase == PHASE_BROKEN:
+            story = (self._supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
+            self._failure = lambda: InitializerFailed(story)
+        if self._failure is None and is_stopped(self._supervisor.pid):
+            self._stand_in()
+        return self._failure
+
+    def _stand_in(self) -> None:
+        """The supervisor was stopped (SIGSTOP). Its workers go on; for those that die, somebody else has to do its work:
+        anybody may recover. Once none is left, it must go, for only a supervisor can fork workers."""
+        living = 0
+        for row in self._space.rows():
+            if row["role"] != ROLE_WORKER or not row["live"]:
+                continue
+            pidfd = open_process(row["pid"], row["started"]) if row["pid"] else None
+            if pidfd is None or ended_by(pidfd):
+                recover(self._space, row["label"], WITH_SUPERVISOR)
+            else:
+                living += 1
+            if pidfd is not None:
+                os.close(pidfd)
+        if not living:
+            self._supervisor.kill()
+
+    def call(self) -> None:
+        """Have the supervisor look at the phase of the Space."""
+        self._supervisor.call()
+
+    def end(self, patience: float) -> None:
+        """See supervisor and workers end, by themselves within `patience` seconds or killed. Nothing is left then."""
+        try:
+            self._dismiss_thread()
+            self._supervisor.stop(patience)
+        except BaseException:  # Ctrl-C: no more patience, but nothing is left behind either
+            self._dismiss_thread()
+            self._supervisor.stop(0.0)
+            raise
+        finally:
+            self._supervisor.close()
+            if self._door is not None:
+                self._door.close()
+
+    def _dismiss_thread(self) -> None:
+        if self._leave < 0:
+            return
+        os.eventfd_write(self._leave, 1)
+        if current_thread() is not self._thread:  # a queue may be collected in any thread
+            self._thread.join(PARTING)
+        if not self._thread.is_alive():
+            os.close(self._leave)
+            self._leave = -1
+
+    # the thread
+
+    def _watch(self) -> None:
+        in_a_row = 0
+        while True:
+            began, were_up = time.monotonic(), self._count_of_supervisors()
+            if not self._see_end():
+                return
+            lost = self._supervisor
+            if self._space.phase >= PHASE_STOPPED:
+                self._failure = lambda: QueueClosed("its supervisor was told to end (SIGTERM)")
+                return
+            in_a_row = 0 if time.monotonic() - began > LONG_LIFE else in_a_row + 1
+            if in_a_row >= FAILED_STARTS and self._count_of_supervisors() == were_up:
+                self._give_up(lambda: SupervisorLost(lost.pid, lost.exit_status))
+                return
+            if in_a_row > 1 and self._sleep(min(BACK_OFF * 2.0**in_a_row, BACK_OFF_MOST)):
+                return
+            if not self._replace():
+                return
+
+    def _count_of_supervisors(self) -> int:
+        return self._space.tallies["supervisors_started"]
+
+    def _see_end(self) -> bool:
+        """Sleep until the supervisor has ended; False when told to leave instead."""
+        poll = select.poll()
+        poll.register(self._supervisor.pidfd, select.POLLIN)
+        poll.register(self._leave, select.POLLIN)
+        if any(fd == self._leave for fd, _ in poll.poll()):
+            return False
+        return self._supervisor.wait(None)
+
+    def _sleep(self, seconds: float) -> bool:
+        """True when told to leave."""
+        poll = select.poll()
+        poll.register(self._leave, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def _replace(self) -> bool:
+        """Start another one, however long that takes; False when told to leave."""
+        lost = self._supervisor
+        self._say(f"the supervisor (pid {lost.pid}) was lost: {_ending(lost.exit_status)}; starting another one")
+        while True:
+            try:
+                self._supervisor = self._starter.start()
+            except OSError as error:  # no descriptor, process or memory to be had just now
+                self._say(f"the supervisor could not be started: {error}; trying again")
+                if self._sleep(BACK_OFF_MOST):
+                    return False
+                continue
+            lost.close()
+            return True
+
+    def _give_up(self, failure: Callable[[], Exception]) -> None:
+        self._failure = failure
+        self._space.set_phase(PHASE_BROKEN)  # wakes everybody who waits
+
+    def _say(self, what: str) -> None:
+        try:
+            sys.stderr.write(f"localq {self._name}: {what}\n")
+        except (OSError, ValueError, AttributeError):
+            pass  # closed, or nobody reads it any more
+
+
+def _ending(exit_status: int | None) -> str:
+    if exit_status is not None and exit_status < 0:
+        return f"killed by signal {-exit_status}"
+    return f"exit status {exit_status}"

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Reach a running queue by its name: the visitor's half of what `localq.pool.visitors` answers.
+
+Used by clients that attach and by those who only look. What comes back is not trusted before it was verified: the socket
+must belong to this user, and the Space must be one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from array import array
+from struct import unpack
+
+from localq import _native
+from localq._native import Space
+from localq.addresses import address_of, queue_names
+from localq.errors import AttachError
+from localq.pool.visitors import CLIENT, CREDENTIALS, MOST_BYTES, READER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Reached", "reach"]
+
+FDS = 2
+
+
+class Reached:
+    """A queue that answered: `told` is what it says of itself."""
+
+    __slots__ = ("connection", "space", "told")
+
+    def __init__(self, space: Space, told: dict[str, Any], connection: socket.socket) -> None:
+        self.space = space
+        self.told = told
+        self.connection = connection
+
+    def let_go(self) -> None:
+        """Unmap it first: so the supervisor, when it sees the connection end, can see that nobody is left to use it."""
+        del self.space
+        self.connection.close()
+
+
+def reach(name: str, as_client: bool, timeout: float) -> Reached:
+    """Ask the queue of that name for its memory. `as_client`: to submit; else to look, with memory that can't be written.
+
+    Raises:
+        AttachError: there is no such queue, it is another user's, it does not answer within `timeout` seconds, or it
+            refuses.
+        LayoutMismatch, SpaceCorrupt: it runs another version of localq, or what came is no Space.
+    """
+    path = address_of(name)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(timeout)
+        _connect(connection, path, name)
+        answer, fds = _ask(connection, CLIENT if as_client else READER, name, timeout)
+        try:
+            told = _understand(answer, name)
+            if len(fds) != FDS:
+                raise AttachError(f"queue {name!r} sent {len(fds)} descriptors instead of {FDS}: is none left here?")
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        return Reached(Space.open(fds[0], fds[1], writable=as_client), told, connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connect(connection: socket.socket, path: str, name: str) -> None:
+    try:
+        connection.connect(path)
+    except FileNotFoundError:
+        others = queue_names()
+        known = f"; there are {', '.join(others)}" if others else ""
+        raise AttachError(f"no queue named {name!r} is running{known}") from None
+    except ConnectionRefusedError:
+        raise AttachError(
+            f"queue {name!r} is not running any more: its owner was killed and left a socket. `localq doctor --clean`"
+            " removes it"
+        ) from None
+    except TimeoutError:
+        raise AttachError(f"queue {name!r} does not answer: too many are waiting for its supervisor") from None
+    except OSError as error:
+        raise AttachError(f"queue {name!r} can't be reached by {path}: {error.strerror}") from None
+    _, uid, _ = unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS))
+    if uid != os.geteuid():
+        raise AttachError(f"the socket {path} belongs to a process of user {uid}, not of yours ({os.geteuid()})")
+
+
+def _ask(connection: socket.socket, wanted: bytes, name: str, timeout: float) -> tuple[bytes, list[int]]:
+    fds = array("i")
+    try:
+        connection.send(wanted)
+        answer, ancillary, _, _ = connection.recvmsg(
+            MOST_BYTES, socket.CMSG_LEN(FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+    except TimeoutError:
+        reason = f"does not answer within {timeout:g} s: its supervisor was stopped, or is only starting"
+        raise AttachError(f"queue {name!r} {reason}") from None
+    except OSError as error:
+        raise AttachError(f"queue {name!r} hung up: {error.strerror}") from None
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return answer, list(fds)
+
+
+def _understand(answer: bytes, name: str) -> dict[str, Any]:
+    try:
+        told = _native.decode_value(answer)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        ended = "it is ending" if not answer else "what it said is no answer: another version of localq?"
+        raise AttachError(f"queue {name!r} can't be attached to: {ended}")
+    if "refused" in told:
+        raise AttachError(f"queue {name!r} refuses: {told['refused']}")
+    return told

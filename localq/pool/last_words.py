@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""What a worker leaves behind when it dies: where its Python code was, how much memory it took, who killed it.
+
+The worker's half is one line that faulthandler keeps ready; the supervisor's half reads it after the death and puts it
+into the shared memory, from where the client makes it part of the task's error.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from localq._native import Space
+
+__all__ = ["LastWords", "keep_last_words"]
+
+MOST_BYTES = 1 << 16
+KILLED = 9
+STACK = b"(most recent call first):"  # faulthandler's, before the frames
+OUR_FIRST_FRAME = b"pool/worker.py"  # from here to the bottom of that stack the code is ours
+EXTENSIONS = b"\nExtension modules:"
+
+
+def keep_last_words(pipe: int) -> None:
+    """In a worker: write the stacks of all threads into `pipe` when a fatal signal arrives. A full pipe cuts them."""
+    import faulthandler
+
+    os.set_blocking(pipe, False)
+    faulthandler.enable(pipe, all_threads=True)
+
+
+class LastWords:
+    """The supervisor's: turns what is left of a dead worker into a report in the shared memory."""
+
+    def __init__(self, space: Space, label: int) -> None:
+        self._space = space
+        self._label = label
+        self._oom_kills = _oom_kills()
+
+    def report(self, pid: int, wait_status: int, peak_bytes: int, story: bytes) -> int:
+        """The report's number; 0 when there was no room for one."""
+        return self._space.write_report(
+            self._label, pid, wait_status, peak_bytes, self._was_out_of_memory(wait_status), stack_in(story)
+        )
+
+    def _was_out_of_memory(self, wait_status: int) -> bool:
+        """The kernel counts whom it killed in a control group; nobody else could have raised that count in between."""
+        if wait_status & 0x7F != KILLED:
+            return False
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        return before is not None and self._oom_kills is not None and self._oom_kills > before
+
+
+def stack_in(story: bytes) -> bytes:
+    """The stacks, without what faulthandler says around them; the thread that crashed comes first."""
+    if STACK not in story:
+        return b""
+    begin = story.rfind(b"\n", 0, story.index(STACK)) + 1
+    lines = story[begin:].partition(EXTENSIONS)[0].strip().splitlines()
+    ours = next((at for at, line in enumerate(lines) if OUR_FIRST_FRAME in line), None)
+    if ours is None:  # another thread crashed, or the stack was too deep to be written to its end
+        return b"\n".join(lines)
+    theirs = next((at for at in range(ours, len(lines)) if not lines[at].startswith(b"  ")), len(lines))
+    return b"\n".join(lines[:ours] + lines[theirs:]).strip()
+
+
+def _oom_kills() -> int | None:
+    from localq.machine import oom_kills
+
+    return oom_kills()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What the kernel says of a process: whether it is still the one that was meant, how it is, what it maps.
+
+Used by whoever buries: a pid alone proves nothing, because pids are used again. A pid and the time its process began do.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["ended_by", "has_mapped", "is_stopped", "open_process", "started_at"]
+
+STATE, STARTED = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields after the name, which may contain anything. Empty when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def started_at(pid: int) -> int:
+    """When it began, in the kernel's ticks since the machine started; 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[STARTED]) if len(fields) > STARTED else 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it (SIGSTOP, SIGTSTP). One that a debugger holds is not meant."""
+    fields = _stat(pid)
+    return bool(fields) and fields[STATE] == b"T"
+
+
+def open_process(pid: int, started: int) -> int | None:
+    """A descriptor that becomes readable when that process ends; None when it has ended: proof, not a guess.
+
+    `started` 0: not known; then another process under the same pid is taken for it. Raises OSError when there is no
+    descriptor left.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if started and started_at(pid) not in (started, 0):  # 0: it may have ended just now, and the descriptor will say so
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def ended_by(pidfd: int) -> bool:
+    """Whether the process of a descriptor has ended. Never waits."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def has_mapped(pid: int, inode: int) -> bool:
+    """Whether it still maps the file of that inode: one that does not can't write there. True when nobody may look."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            return any(line.split(None, 5)[4] == b"%d" % inode for line in maps)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""Who comes in by the socket, and what they are given: the supervisor's half of attaching.
+
+One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a row
+in the roster as well; it keeps the connection open, but what proves its death is its pidfd. Nothing that a visitor says
+is trusted: only processes of the same user are answered, a packet has a few bytes, and who says nothing is sent away.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from localq import _native
+from localq._native import ROLE_CLIENT
+from localq.pool.processes import ended_by, has_mapped, open_process, started_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from select import epoll
+
+    from localq._native import Space
+
+__all__ = ["CLIENT", "MOST_BYTES", "READER", "Visitors"]
+
+CLIENT, READER = b"localq2 client", b"localq2 reader"  # what one may want
+MOST_BYTES = 65536  # of any packet
+MOST_WAITING = 64  # visitors that have not said yet what they want
+PATIENCE = 2.0  # seconds for saying it
+CREDENTIALS = 12  # bytes: pid, uid, gid
+
+
+class _Visitor:
+    __slots__ = ("arrived", "label", "pid", "pidfd", "socket")
+
+    def __init__(self, socket: _socket.socket, pid: int) -> None:
+        self.socket: _socket.socket | None = socket  # None: it was lost, and the process lives on
+        self.pid = pid
+        self.arrived = time.monotonic()
+        self.label = 0  # of a client, once it is one
+        self.pidfd = -1
+
+
+class Visitors:
+    """All who came in and are not gone. Each event is one call of `handle`."""
+
+    def __init__(
+        self, space: Space, door: int, poll: epoll, describe: Callable[[], dict[str, object]], bury: Callable[[int], None]
+    ) -> None:
+        """`describe()` is what a visitor is told of the queue; `bury(label)` finishes what a dead client began."""
+        self._space = space
+        self._door = door
+        self._poll = poll
+        self._describe = describe
+        self._bury = bury
+        self._by_fd: dict[int, _Visitor] = {}  # of both their descriptors
+        self._inode = os.fstat(space.fds[0]).st_ino
+        self._listener: _socket.socket | None = None  # made when somebody comes
+        if door >= 0:
+            poll.register(door, 1)  # EPOLLIN
+
+    def handle(self, fd: int) -> bool:
+        """An event at that descriptor. False when it is none of a visitor's."""
+        if fd == self._door:
+            self._let_in()
+            return True
+        visitor = self._by_fd.get(fd)
+        if visitor is None:
+            return False
+        if fd == visitor.pidfd:
+            self._end(visitor)
+        else:
+            self._hear(visitor)
+        return True
+
+    def until_next_timer(self) -> float | None:
+        """Seconds until somebody has to be sent away."""
+        waiting = [visitor.arrived for visitor in self._by_fd.values() if not visitor.label]
+        return max(0.0, min(waiting) + PATIENCE - time.monotonic()) if waiting else None
+
+    def keep_time(self) -> None:
+        """Send away who has said nothing for too long."""
+        late = time.monotonic() - PATIENCE
+        for visitor in [each for each in self._by_fd.values() if not each.label and each.arrived <= late]:
+            self._forget(visitor)
+
+    def adopt(self, label: int, pid: int, started: int) -> None:
+        """A client that an earlier supervisor let in. Without its connection; its death is seen all the same."""
+        pidfd = open_process(pid, started)
+        if pidfd is None:
+            self._bury(label)
+            return
+        visitor = _Visitor(None, pid)  # type: ignore[arg-type]
+        visitor.label = label
+        self._watch(visitor, pidfd)
+
+    def prune(self) -> None:
+        """Forget clients that have left: who lost the connection, or came before this supervisor, can't say so here."""
+        for visitor in [each for each in set(self._by_fd.values()) if each.label]:
+            row = self._space.row(visitor.label & 0xFFF)
+            if row is None or row["label"] != visitor.label:
+                self._forget(visitor)
+
+    def close(self) -> None:
+        """For a worker, which has no part in this: close the descriptors."""
+        for fd in [self._door, *self._by_fd]:
+            if fd >= 0:
+                os.close(fd)
+
+    # one visitor
+
+    def _let_in(self) -> None:
+        import _socket
+        from struct import unpack
+
+        if self._listener is None:
+            self._listener = _socket.socket(fileno=self._door)
+        try:
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:  # it is gone again, or there is no descriptor left: the next event asks once more
+            return
+        socket = _socket.socket(fileno=fd)
+        socket.setblocking(False)
+        pid, uid, _ = unpack("3i", socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, CREDENTIALS))
+        visitor = _Visitor(socket, pid)
+        if uid != os.geteuid():
+            self._refuse(visitor, f"it belongs to user {os.geteuid()}, and you are user {uid}")
+        elif sum(not each.label for each in self._by_fd.values()) >= MOST_WAITING:
+            self._refuse(visitor, "too many others are waiting")
+        else:
+            self._by_fd[fd] = visitor
+            self._poll.register(fd, 1)
+
+    def _hear(self, visitor: _Visitor) -> None:
+        assert visitor.socket is not None
+        try:
+            said = visitor.socket.recv(MOST_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if not said:
+            self._hang_up(visitor)
+        elif visitor.label:
+            pass  # a client has nothing more to say
+        elif said == CLIENT:
+            self._let_client_in(visitor)
+        elif said == READER:
+            self._answer(visitor)
+            self._forget(visitor)
+        else:
+            self._refuse(visitor, "it does not know what you want: another version of localq?")
+            self._forget(visitor)
+
+    def _let_client_in(self, visitor: _Visitor) -> None:
+        """The pidfd first, then the look whether the connection still stands: so it is the one who asked."""
+        try:
+            pidfd = os.pidfd_open(visitor.pid)
+        except OSError:
+            self._forget(visitor)
+            return
+        try:
+            visitor.label = self._space.join(ROLE_CLIENT, visitor.pid, started_at(visitor.pid))
+        except RuntimeError as error:
+            os.close(pidfd)
+            self._refuse(visitor, str(error))
+            self._forget(visitor)
+            return
+        self._watch(visitor, pidfd)
+        self._answer(visitor)
+
+    def _answer(self, visitor: _Visitor) -> None:
+        import _socket
+        from array import array
+
+        told = _native.encode_value({**self._describe(), "label": visitor.label})
+        assert told is not None
+        fds = array("i", self._space.fds)
+        assert visitor.socket is not None
+        try:
+            visitor.socket.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+        except OSError:
+            pass  # it is gone: its pidfd, or the end of the connection, says so
+
+    def _refuse(self, visitor: _Visitor, reason: str) -> None:
+        told = _native.encode_value({"refused": reason})
+        assert told is not None and visitor.socket is not None
+        try:
+            visitor.socket.send(told)
+        except OSError:
+            pass
+
+    def _hang_up(self, visitor: _Visitor) -> None:
+        """The connection has ended. A client may have left, have been replaced by exec, or have lost a descriptor that
+        it did not know to be ours: then it goes on, and only its end counts."""
+        row = self._space.row(visitor.label & 0xFFF) if visitor.label else None
+        if row is None or row["label"] != visitor.label:  # never a client, or it has left
+            self._forget(visitor)
+        elif not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
+            self._end(visitor)
+        else:
+            self._drop_connection(visitor)
+
+    def _end(self, visitor: _Visitor) -> None:
+        """A client is gone for good."""
+        self._forget(visitor)
+        self._bury(visitor.label)
+
+    def _watch(self, visitor: _Visitor, pidfd: int) -> None:
+        visitor.pidfd = pidfd
+        self._by_fd[pidfd] = visitor
+        self._poll.register(pidfd, 1)
+
+    def _drop_connection(self, visitor: _Visitor) -> None:
+        if visitor.socket is not None:
+            fd = visitor.socket.fileno()
+            if self._by_fd.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+            visitor.socket.close()
+            visitor.socket = None
+
+    def _forget(self, visitor: _Visitor) -> None:
+        self._drop_connection(visitor)
+        if visitor.pidfd >= 0:
+            del self._by_fd[visitor.pidfd]
+            self._poll.unregister(visitor.pidfd)
+            os.close(visitor.pidfd)
+            visitor.pidfd = -1
