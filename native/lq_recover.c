@@ -149,9 +149,13 @@ void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, str
         return;
     uint32_t used = lq_slots_used(&space->slots);
     for (uint32_t index = 0; index < used; index++) {
-        uint64_t word = lq_load(&lq_space_slot(space, index)->word);
-        if (lq_word_label(word) != dead)
+        const struct lq_slot *slot = lq_space_slot(space, index);
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_label(word) != dead) {
+            if (lq_word_state(word) == LQ_SLOT_DONE && LQ_GET(slot->client) == dead)
+                settle_done_(space, index, word); /* a result that nobody waits for any more */
             continue;
+        }
         recovered->labels++;
         recover_slot_(space, index, word, cause, recovered);
     }

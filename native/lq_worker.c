@@ -290,7 +290,10 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     uint64_t word = lq_load_relaxed(&slot->word);
     lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me)); /* [W2] */
     LQ_FAULT("worker_finish:done");
-    lq_space_announce(worker->space, index, lq_word_generation(word), client);
+    if (lq_roster_is_live(&worker->space->roster, client))
+        lq_space_announce(worker->space, index, lq_word_generation(word), client);
+    else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
+        lq_cas(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me), lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY));
     lq_a64 *count = outcome == LQ_OUTCOME_SUCCESS ? &counters->succeeded : &counters->failed;
     lq_store_relaxed(count, lq_load_relaxed(count) + 1);
     lq_store_relaxed(&counters->run_ns, lq_load_relaxed(&counters->run_ns) + ran);

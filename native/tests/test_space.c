@@ -338,13 +338,39 @@ static void space_sweep_settles_what_a_dead_client_waited_for(void)
     flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
     lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 1);
     flow_submit(&client, (struct flow_task){.tag = 1, .args_bytes = 2000, .result_bytes = 3000}, &index);
-    flow_bury(&space, client.me, 9);
-    CHECK_EQ(flow_drain(&worker, &ledger_), 1); /* it runs nevertheless */
+    CHECK_EQ(flow_drain(&worker, &ledger_), 1);
+    lq_space_bury(&space, client.me); /* and nobody recovers yet */
     CHECK_EQ(lq_slot_state_of(lq_space_slot(&space, index)), LQ_SLOT_DONE);
 
     lq_space_sweep(&space, worker.me);
 
     CHECK_EQ(lq_slot_state_of(lq_space_slot(&space, index)), LQ_SLOT_CACHED);
+    flow_bury(&space, client.me, 9);
+    lq_worker_end(&worker);
+    flow_empty(&space, worker.me);
+    flow_check_empty(&space);
+}
+
+static void space_results_of_a_dead_client_are_settled_by_recovery_and_by_the_worker_that_is_late(void)
+{
+    struct lq_space space;
+    struct lq_client client;
+    struct lq_worker worker;
+    uint32_t before;
+    uint32_t after;
+    flow_make(&space, 10, 5, 8);
+    flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
+    lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 1);
+    flow_submit(&client, (struct flow_task){.tag = 1, .args_bytes = 2000, .result_bytes = 3000}, &before);
+    CHECK_EQ(flow_drain(&worker, &ledger_), 1);
+    flow_submit(&client, (struct flow_task){.tag = 2, .args_bytes = 2000, .result_bytes = 3000}, &after);
+
+    flow_bury(&space, client.me, 9);
+
+    CHECK_EQ(lq_slot_state_of(lq_space_slot(&space, before)), LQ_SLOT_CACHED);
+    CHECK_EQ(flow_drain(&worker, &ledger_), 1); /* it runs nevertheless */
+    CHECK_EQ(lq_slot_state_of(lq_space_slot(&space, after)), LQ_SLOT_CACHED);
+    FLOW_CHECK(&space);
     lq_worker_end(&worker);
     flow_empty(&space, worker.me);
     flow_check_empty(&space);
@@ -542,6 +568,7 @@ const struct lq_case space_cases[] = {
     RUN(space_check_names_what_contradicts),
     RUN(space_sweep_lets_go_of_expired_results_and_of_no_other),
     RUN(space_sweep_settles_what_a_dead_client_waited_for),
+    RUN(space_results_of_a_dead_client_are_settled_by_recovery_and_by_the_worker_that_is_late),
     RUN(space_functions_of_a_dead_client_stay_while_a_task_needs_them),
     RUN(space_relieve_evicts_the_oldest_result_that_holds_a_block),
     RUN(space_read_finds_a_task_until_its_slot_serves_another),
