@@ -453,7 +453,13 @@ void lq_client_unpublish(struct lq_client *client, uint32_t row)
 {
     struct lq_function *function = &client->space->functions.rows[row];
     uint32_t block = function->block;
-    uint32_t generation = lq_word_generation(lq_load_relaxed(&function->word));
+    uint64_t word = lq_load_relaxed(&function->word);
+    uint32_t generation = lq_word_generation(word);
+    if (lq_word_state(word) != LQ_FUNCTION_LIVE || lq_word_label(word) != client->me)
+        return;
+    /* Out of readers' sight before its bytes go: LIVE says that the block is still there. From here recovery drops it. */
+    lq_store(&function->word, lq_word_as(word, LQ_FUNCTION_WRITING, client->me));
+    LQ_FAULT("client_unpublish:signed");
     if (block != LQ_NO_BLOCK)
         lq_arena_drop(&client->space->arena, &client->cache, client->me, block, lq_backref(LQ_HOLDER_FUNCTION, row, generation));
     lq_functions_release(&client->space->functions, client->me, row);

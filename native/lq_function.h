@@ -42,7 +42,7 @@ size_t lq_functions_size(void);
 enum lq_status lq_functions_take(const struct lq_functions *functions, lq_label me, uint32_t *cursor, uint32_t *row);
 /* WRITING(me) -> LIVE(me). Returns the generation that tasks must name. */
 uint32_t lq_functions_publish(const struct lq_functions *functions, lq_label me, uint32_t row);
-/* LIVE(me) or WRITING(me) -> FREE. The block, if any, must be dropped by the caller afterwards. */
+/* LIVE(me) or WRITING(me) -> FREE. The block, if any, is dropped by the caller before, while the row is WRITING. */
 void lq_functions_release(const struct lq_functions *functions, lq_label me, uint32_t row);
 /* Free what `dead` was writing (its block, if any, must have been dropped); what it had published is nobody's then, and freed when no task needs it. Returns labels found. */
 uint32_t lq_functions_recover(const struct lq_functions *functions, lq_label dead);

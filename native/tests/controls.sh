@@ -9,22 +9,32 @@ mkdir -p "$1"
 work=$(cd "$1" && pwd)/controls
 unnoticed=0
 
+# build TREE KIND: the test program of that copy of the sources.
+build() {
+    make --silent -j2 -C "$1/native/tests" WARNINGS=-w CFLAGS_plain=-O1 BUILD=../.. "../../$2/lq_tests" >"$1/log" 2>&1
+}
+
+# The sources as they are, built: each control copies this, and so compiles anew only what it has broken.
+whole=$work/nothing
+rm -rf "$work"
+mkdir -p "$whole/native/tests"
+cp -p "$here"/../lq_*.[ch] "$whole/native"
+rm -f "$whole"/native/lq_value*
+cp -p "$here"/*.c "$here"/*.h "$here"/Makefile "$whole/native/tests"
+build "$whole" plain
+
 # control NAME FILE CASES SED [KIND]: SED runs on the whole file at once (-z), so it may span lines. KIND is of the Makefile's.
 control() {
     kind=${5:-plain}
     tree=$work/$1/native
-    rm -rf "$work/$1"
-    mkdir -p "$tree/tests"
-    cp "$here"/../lq_*.[ch] "$tree"
-    rm -f "$tree"/lq_value*
-    cp "$here"/*.c "$here"/*.h "$here"/Makefile "$tree/tests"
+    cp -a "$whole" "$work/$1"
     sed -z -i "$4" "$tree/$2"
     if cmp -s "$tree/$2" "$here/../$2"; then
         echo "FAILED  control $1: the line that it breaks is not in $2 any more"
         unnoticed=1
         return
     fi
-    if ! make --silent -j2 -C "$tree/tests" WARNINGS=-w CFLAGS_plain=-O1 BUILD="$work/$1" "$work/$1/$kind/lq_tests" >"$work/$1/log" 2>&1; then
+    if ! build "$work/$1" "$kind"; then
         echo "FAILED  control $1: does not compile, see $work/$1/log"
         unnoticed=1
         return
@@ -91,5 +101,70 @@ control verdict_of_any_generation lq_space.c flow_task_that_costs \
 # --- memory order: what x86 forgives, ThreadSanitizer does not
 control swaps_without_order lq_atomic.h flow_every_task \
     's/&expected, wanted, memory_order_seq_cst,[^;]*;/\&expected, wanted, memory_order_relaxed, memory_order_relaxed);/' tsan
+
+
+# --- order at the level of instructions: the cases that single-step
+control step_head_before_the_name lq_worker.c step_in_working \
+    's|if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /\* \[W1\] \*/|lq_ring_advance(ring, \&entry);\n&|'
+control claim_gives_up_after_a_relabel lq_worker.c step_in_working \
+    's/continue;\( \/\* may be a mere relabel\)/break;\1/'
+control settling_gives_up_after_a_relabel lq_worker.c step_in_working \
+    's/\(!settle_cancelled_(worker, entry.index, word))\n *\)continue;/\1break;/'
+control cancel_gives_up_after_a_relabel lq_client.c step_in_reaping \
+    's/continue; \/\* taken, or merely relabelled/return LQ_MISSING; \/\*/'
+control consume_gives_up_after_a_relabel lq_client.c step_in_reaping \
+    's/        if (\(lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY))\))\n            break;/        if (!\1)\n            return;\n        break;/'
+control pushed_before_it_is_queued lq_client.c step_in_submitting \
+    's/    lq_store(&slot->word, queued); \/\* \[C1\] \*\/\n    LQ_FAULT("client_submit:queued");\n\(.*return LQ_FULL;\n    }\n\)\(    client->pending++;\)/\1    lq_store(\&slot->word, queued);\n\2/'
+control result_announced_before_it_is_done lq_worker.c step_in_working \
+    's/\(    lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me)); \/\* \[W2\] \*\/\n    LQ_FAULT("worker_finish:done");\n\)\(    lq_space_announce[^\n]*\n\)/\2\1/'
+control result_described_after_it_is_done lq_worker.c step_in_working \
+    's/    LQ_PUT(slot->outcome, (uint8_t)outcome);\n\(.*LQ_FAULT("worker_finish:done");\n\)/\1    LQ_PUT(slot->outcome, (uint8_t)outcome);\n/'
+control cancelled_task_is_judged_after_it_is_done lq_worker.c step_in_working \
+    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));\n    LQ_FAULT("settle_cancelled:judged");\n\(.*LQ_FAULT("settle_cancelled:done");\n\)/\1    lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));\n/'
+control requeued_and_relabelled_before_the_push lq_worker.c step_in_working \
+    's/\(    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)\n        return false;\n    LQ_FAULT("worker_requeue:pushed");\n\)\(    lq_cas[^\n]*\n\)/\2\1/'
+control requeued_in_the_same_generation lq_worker.c flow_requeued_task_is_not_reached \
+    's/lq_word_next(word, LQ_SLOT_QUEUED, worker->me, lq_word_aux(word))/lq_word_as(word, LQ_SLOT_QUEUED, worker->me)/'
+control recovered_in_the_same_generation lq_recover.c step_in_recovering_may \
+    's/lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), crashes)/lq_word(LQ_SLOT_QUEUED, lq_word_label(word), lq_word_generation(word), crashes)/'
+control step_relabel_before_the_push lq_recover.c step_in_recovering_may \
+    's/\(    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)\n        return;\n    LQ_FAULT("recover:pushed");\n\)\(    lq_cas[^\n]*\n\)/\2\1/'
+control done_of_the_dead_relabelled_before_it_is_announced lq_recover.c step_in_recovering_may \
+    's/\(    if (waited_for)\n        lq_space_announce[^\n]*\n\)\(    LQ_FAULT("recover:announced");\n    lq_cas[^\n]*\n\)/\2\1/'
+control crash_is_judged_after_it_is_done lq_recover.c step_in_recovering_may \
+    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));\n    LQ_FAULT("recover:judged");\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));\n/'
+control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in_recovering_blocks \
+    's/\(        drop_blocks_for_(space, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
+control step_block_held_before_it_is_named lq_client.c step_in_submitting \
+    's/    LQ_PUT(slot->args_block, block);\n    LQ_FAULT("client_store_args:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_PUT(slot->args_block, block);\n/'
+control result_block_held_before_it_is_named lq_worker.c step_in_working \
+    's/    LQ_PUT(slot->result_block, block);\n    LQ_FAULT("worker_store_result:named");\n\(    lq_arena_hold[^\n]*\n[^\n]*\n\)/\1    LQ_PUT(slot->result_block, block);\n/'
+control function_s_block_held_before_it_is_named lq_client.c step_in_keeping \
+    's/        LQ_PUT(function->block, block);\n        LQ_FAULT("client_publish:named");\n\(        lq_arena_hold[^\n]*\n\)/\1        LQ_PUT(function->block, block);\n/'
+control block_held_before_its_backref lq_arena.c step_in_submitting \
+    's/    lq_store(lq_arena_backref(arena, block), backref);\n    LQ_FAULT("arena_hold:named");\n\(.*LQ_FAULT("arena_hold:held");\n\)/\1    lq_store(lq_arena_backref(arena, block), backref);\n/'
+control counter_of_fresh_slots_before_the_word lq_slot.c step_in_submitting \
+    's/        bool taken = /        lq_cas(slots->fresh, fresh, fresh + 1);\n&/'
+control function_row_taken_before_it_is_counted lq_function.c step_in_keeping \
+    's/        note_used_(functions, at);\n\(.*LQ_FAULT("functions_take:claimed");\n\)/\1        note_used_(functions, at);\n/'
+control run_taken_before_its_spans_are_counted lq_arena.c step_in_the_arena \
+    's/    note_used_(arena, head + (uint32_t)spans - 1);\n\(.*LQ_FAULT("arena_take_run:head");\n\)/\1    note_used_(arena, head + (uint32_t)spans - 1);\n/'
+control span_cut_before_it_is_counted lq_arena.c step_in_the_arena \
+    's/        note_used_(arena, at);\n        lq_store32(&candidate->cut, 1);\n\(.*\)\(        LQ_FAULT("arena_cut:swapped");\n        if (take_from_[^\n]*\n            \)return LQ_OK;/\1\2{ note_used_(arena, at); lq_store32(\&candidate->cut, 1); return LQ_OK; }/'
+control tail_of_a_run_settled_before_the_head_counts_it lq_arena.c step_in_the_arena \
+    's/        lq_store(&arena->spans\[head\].run, i + 1);\n\(        lq_store(&tail->word, lq_word_as(seen, LQ_SPAN_TAIL, LQ_NOBODY));\n\)/\1        lq_store(\&arena->spans[head].run, i + 1);\n/'
+control head_of_a_run_freed_before_its_tails lq_arena.c step_in_the_arena \
+    's/    lq_cas(&arena->spans\[head\].word, head_word, lq_word_next(head_word, LQ_BLOCK_FREE, LQ_NOBODY, 0));\n    LQ_FAULT("arena_free_run:head");\n//;s/    uint64_t spans = lq_load(&arena->spans\[head\].run);\n    for (uint64_t i = 1; i < spans && head/    uint64_t spans = lq_load(\&arena->spans[head].run);\n    lq_cas(\&arena->spans[head].word, head_word, lq_word_next(head_word, LQ_BLOCK_FREE, LQ_NOBODY, 0));\n    head_word = lq_load(\&arena->spans[head].word);\n    for (uint64_t i = 1; i < spans \&\& head/'
+control tails_freed_by_one_who_woke_up_late lq_arena.c step_in_recovering_may \
+    's/        if (lq_load(&arena->spans\[head\].word) != head_word)\n            return;[^\n]*\n//;s/lq_cas(&tail->word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));\n        LQ_FAULT("arena_free_run:tail")/lq_store(\&tail->word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));\n        LQ_FAULT("arena_free_run:tail")/'
+control evicted_blocks_dropped_before_the_swap lq_space.c step_in_keeping \
+    's/\(    if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0)))\n        return LQ_MISSING;\n\)\(.*LQ_HOLDER_ARGS, index, slot->task_generation));\n\)\(    LQ_FAULT("evict:dropped");\)/    if (lq_word_state(word) != LQ_SLOT_CACHED)\n        return LQ_MISSING;\n\2\1\3/'
+control swept_function_s_block_dropped_before_it_is_signed lq_space.c step_in_keeping \
+    's/\(        if (!lq_cas(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)))\n            continue;[^\n]*\n        LQ_FAULT("sweep_functions:claimed");\n\)\(        if (function->block[^\n]*\n[^\n]*\n\)/\2\1/'
+control swept_function_freed_before_its_block lq_space.c step_in_keeping \
+    's/\(        if (function->block != LQ_NO_BLOCK)\n            lq_arena_drop(&space->arena, NULL, me, function->block[^\n]*\n\)\(        lq_functions_release(&space->functions, me, row);\n\)/\2\1/'
+control withdrawn_function_s_block_dropped_before_it_is_signed lq_client.c step_in_keeping \
+    's/    lq_store(&function->word, lq_word_as(word, LQ_FUNCTION_WRITING, client->me));\n//'
 
 exit $unnoticed

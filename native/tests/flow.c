@@ -29,6 +29,12 @@ void flow_init_client(struct lq_client *client, struct lq_space *space, lq_label
     CHECK_EQ(lq_client_init(client, space, me, (uint32_t)getpid()), LQ_OK);
 }
 
+void flow_fill_with_stale_entries(const struct lq_ring *ring)
+{
+    while (lq_ring_push(ring, 0, 0xfffff) == LQ_OK)
+        ;
+}
+
 static uint64_t word_of_(uint32_t tag, uint32_t salt, uint64_t at)
 {
     return ((uint64_t)tag * 2654435761u + salt * 97u + at) * 0x9e3779b97f4a7c15ull;
@@ -50,12 +56,8 @@ bool flow_matches(const void *from, uint32_t tag, uint32_t salt, uint64_t bytes)
     return true;
 }
 
-enum lq_status flow_submit(struct lq_client *client, struct flow_task task, uint32_t *index)
+void flow_describe(struct lq_slot *slot, struct flow_task task)
 {
-    enum lq_status status = lq_client_reserve(client, index);
-    if (status != LQ_OK)
-        return status;
-    struct lq_slot *slot = lq_space_slot(client->space, *index);
     struct head_ head = {task.tag, task.args_bytes, task.result_bytes};
     LQ_PUT(slot->queue, 0);
     LQ_PUT(slot->priority, task.priority);
@@ -65,6 +67,14 @@ enum lq_status flow_submit(struct lq_client *client, struct flow_task task, uint
     LQ_PUT(slot->max_crashes, task.max_crashes);
     LQ_PUT(slot->args_bytes, (uint32_t)task.args_bytes);
     lq_copy_relaxed(slot->args, &head, sizeof head);
+}
+
+enum lq_status flow_submit(struct lq_client *client, struct flow_task task, uint32_t *index)
+{
+    enum lq_status status = lq_client_reserve(client, index);
+    if (status != LQ_OK)
+        return status;
+    flow_describe(lq_space_slot(client->space, *index), task);
     if (task.args_bytes > LQ_INLINE_BYTES) {
         void *bytes = malloc(task.args_bytes);
         CHECK(bytes != NULL);
@@ -102,12 +112,11 @@ uint32_t flow_check_args(const struct lq_space *space, uint32_t index)
     return (uint32_t)head.tag;
 }
 
-void flow_run(struct lq_worker *worker, struct ledger *ledger, uint32_t index)
+uint32_t flow_call(struct lq_worker *worker, struct ledger *ledger, uint32_t index)
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
-    uint32_t tag = flow_check_args(worker->space, index);
     struct head_ head = head_of_(slot);
-    lq_worker_start(worker, index, 0);
+    uint32_t tag = (uint32_t)head.tag;
     lq_add32_seq(&ledger->runs[tag], 1);
     LQ_FAULT("test:in user code");
     if (head.result_bytes <= LQ_INLINE_BYTES) {
@@ -123,7 +132,14 @@ void flow_run(struct lq_worker *worker, struct ledger *ledger, uint32_t index)
         CHECK_EQ(status, LQ_OK);
         free(bytes);
     }
-    lq_worker_finish(worker, index, LQ_OUTCOME_SUCCESS, 0, (uint32_t)head.result_bytes);
+    return (uint32_t)head.result_bytes;
+}
+
+void flow_run(struct lq_worker *worker, struct ledger *ledger, uint32_t index)
+{
+    flow_check_args(worker->space, index);
+    lq_worker_start(worker, index, 0);
+    lq_worker_finish(worker, index, LQ_OUTCOME_SUCCESS, 0, flow_call(worker, ledger, index));
 }
 
 uint32_t flow_drain(struct lq_worker *worker, struct ledger *ledger)
@@ -150,22 +166,27 @@ static void check_result_(const struct lq_space *space, const struct lq_slot *sl
     CHECK(flow_matches(at, (uint32_t)head.tag, 1, head.result_bytes));
 }
 
+void flow_consume(struct lq_client *client, struct ledger *ledger, uint32_t index)
+{
+    const struct lq_slot *slot = lq_space_slot(client->space, index);
+    uint32_t wait_status = 0;
+    uint32_t tag = (uint32_t)head_of_(slot).tag;
+    enum lq_outcome outcome = lq_slot_outcome(slot, &wait_status);
+    CHECK_EQ(slot->client, client->me);
+    CHECK(tag < TAGS);
+    if (outcome == LQ_OUTCOME_SUCCESS)
+        check_result_(client->space, slot);
+    lq_add32_seq(&ledger->outcomes[tag], 1);
+    lq_store32(&ledger->last[tag], outcome);
+    lq_client_consume(client, index);
+}
+
 uint32_t flow_reap(struct lq_client *client, struct ledger *ledger)
 {
     uint32_t reaped = 0;
     uint32_t index;
     while (lq_client_reap(client, &index) == LQ_OK) {
-        const struct lq_slot *slot = lq_space_slot(client->space, index);
-        uint32_t wait_status = 0;
-        uint32_t tag = (uint32_t)head_of_(slot).tag;
-        enum lq_outcome outcome = lq_slot_outcome(slot, &wait_status);
-        CHECK_EQ(slot->client, client->me);
-        CHECK(tag < TAGS);
-        if (outcome == LQ_OUTCOME_SUCCESS)
-            check_result_(client->space, slot);
-        lq_add32_seq(&ledger->outcomes[tag], 1);
-        lq_store32(&ledger->last[tag], outcome);
-        lq_client_consume(client, index);
+        flow_consume(client, ledger, index);
         reaped++;
     }
     return reaped;

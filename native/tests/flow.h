@@ -22,6 +22,9 @@ void flow_make(struct lq_space *space, uint32_t capacity, uint32_t cache, uint32
 lq_label flow_join(struct lq_space *space, enum lq_role role);
 void flow_init_client(struct lq_client *client, struct lq_space *space, lq_label me);
 
+/* A ring that nothing more goes into, until its entries, which name no task, have been passed over. */
+void flow_fill_with_stale_entries(const struct lq_ring *ring);
+
 /* The bytes of a tag's arguments (salt 0) or result (salt 1). `bytes` is a multiple of 8, at least 8. */
 void flow_fill(void *to, uint32_t tag, uint32_t salt, uint64_t bytes);
 bool flow_matches(const void *from, uint32_t tag, uint32_t salt, uint64_t bytes);
@@ -33,14 +36,20 @@ struct flow_task {
     uint8_t priority;
 };
 
-/* reserve, fill, store, submit. Says LQ_FULL as they do, with nothing kept. */
+/* Write what the task is into a slot that was reserved; only the arguments' block, if it needs one, is missing then. */
+void flow_describe(struct lq_slot *slot, struct flow_task task);
+/* reserve, describe, store, submit. Says LQ_FULL as they do, with nothing kept. */
 enum lq_status flow_submit(struct lq_client *client, struct flow_task task, uint32_t *index);
 /* The tag of a slot in hand. Fails where the arguments are not what its client wrote. */
 uint32_t flow_check_args(const struct lq_space *space, uint32_t index);
+/* User code: the run is counted and the result written, into the slot or a block. Returns how long the result is. */
+uint32_t flow_call(struct lq_worker *worker, struct ledger *ledger, uint32_t index);
 /* start, user code, result, finish, for a task in CLAIMED(worker). */
 void flow_run(struct lq_worker *worker, struct ledger *ledger, uint32_t index);
 /* Run all that is queued. Returns how many. */
 uint32_t flow_drain(struct lq_worker *worker, struct ledger *ledger);
+/* Consume a task that was reaped; its result is checked. */
+void flow_consume(struct lq_client *client, struct ledger *ledger, uint32_t index);
 /* Reap and consume all that is done; results are checked. Returns how many. */
 uint32_t flow_reap(struct lq_client *client, struct ledger *ledger);
 /* Bury, recover until no label is left, release. Returns the sum of what was done. */

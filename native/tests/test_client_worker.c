@@ -322,6 +322,31 @@ static void flow_requeued_task_runs_again_with_the_same_arguments(void)
     strike_(&stage);
 }
 
+/* A cell may be in the ring twice: recovery pushes when it can't know. The second one is of the earlier run for ever. */
+static void flow_requeued_task_is_not_reached_through_a_cell_of_its_earlier_run(void)
+{
+    struct stage_ stage;
+    struct lq_worker other;
+    uint32_t index;
+    set_(&stage, 4, 4, 8);
+    submit_(&stage, 1);
+    const struct lq_ring *ring = &stage.space.rings[0][0];
+    CHECK_EQ(take_(&stage), 0);
+    uint32_t earlier = lq_word_generation(lq_load(&lq_space_slot(&stage.space, 0)->word));
+    while (lq_ring_push(ring, 0, earlier) == LQ_OK)
+        ;
+    lq_worker_start(&stage.worker, 0, 0);
+    lq_worker_requeue(&stage.worker, 0); /* the ring is full: the push is owed, and till then nobody else may take it */
+
+    lq_worker_init(&other, &stage.space, flow_join(&stage.space, LQ_ROLE_WORKER), 56);
+    CHECK_EQ(lq_worker_take_now(&other, &index), LQ_EMPTY);
+
+    CHECK_EQ(flow_drain(&stage.worker, &ledger_), 1);
+    CHECK_EQ(flow_reap(&stage.client, &ledger_), 1);
+    lq_worker_end(&other);
+    strike_(&stage);
+}
+
 static void flow_second_result_of_one_run_replaces_the_first(void)
 {
     struct stage_ stage;
@@ -337,12 +362,6 @@ static void flow_second_result_of_one_run_replaces_the_first(void)
     strike_(&stage);
 }
 
-static void fill_with_stale_entries_(const struct lq_ring *ring)
-{
-    while (lq_ring_push(ring, 0, 0xfffff) == LQ_OK)
-        ;
-}
-
 static void flow_submit_into_a_full_ring_leaves_the_slot_as_it_was(void)
 {
     struct stage_ stage;
@@ -355,7 +374,7 @@ static void flow_submit_into_a_full_ring_leaves_the_slot_as_it_was(void)
     memcpy(slot->args, head, sizeof head);
     slot->args_bytes = 8;
     uint64_t word = lq_load(&slot->word);
-    fill_with_stale_entries_(&stage.space.rings[0][0]);
+    flow_fill_with_stale_entries(&stage.space.rings[0][0]);
 
     CHECK_EQ(lq_client_submit(&stage.client, index), LQ_FULL);
 
@@ -376,7 +395,7 @@ static void flow_requeue_into_a_full_ring_is_paid_by_the_same_worker_later(void)
     submit_(&stage, 1);
     uint32_t first = take_(&stage);
     submit_(&stage, 2);
-    fill_with_stale_entries_(&stage.space.rings[0][0]);
+    flow_fill_with_stale_entries(&stage.space.rings[0][0]);
     lq_worker_start(&stage.worker, first, 0);
 
     lq_worker_requeue(&stage.worker, first);
@@ -396,7 +415,7 @@ static void flow_finished_tasks_are_found_although_the_completion_ring_was_full(
     set_(&stage, 8, 4, 8);
     for (uint32_t i = 0; i < 6; i++)
         submit_(&stage, i);
-    fill_with_stale_entries_(&stage.space.completions[lq_label_row(stage.client.me)]);
+    flow_fill_with_stale_entries(&stage.space.completions[lq_label_row(stage.client.me)]);
     CHECK_EQ(flow_drain(&stage.worker, &ledger_), 6);
     CHECK(lq_client_has_news(&stage.client));
     for (uint32_t i = 0; i < 6; i++) {
@@ -920,6 +939,7 @@ const struct lq_case client_worker_cases[] = {
     RUN(flow_cancel_comes_too_late_for_a_task_in_hand),
     RUN(flow_cancelled_task_whose_push_was_owed_by_the_dead_is_told),
     RUN(flow_requeued_task_runs_again_with_the_same_arguments),
+    RUN(flow_requeued_task_is_not_reached_through_a_cell_of_its_earlier_run),
     RUN(flow_second_result_of_one_run_replaces_the_first),
     RUN(flow_submit_into_a_full_ring_leaves_the_slot_as_it_was),
     RUN(flow_requeue_into_a_full_ring_is_paid_by_the_same_worker_later),

@@ -8,8 +8,8 @@
  *   dies there, and its recoverer is stopped at each of its points, while a second one finishes and everything is used again;
  *   then the first goes on, and must not scribble
  *
- * until the child comes through unharmed. After each of these everything must be accounted for (audit_). The last case holds
- * what was passed against the list of points in the sources.
+ * until the child comes through unharmed. After each of these everything must be accounted for (scene_audit). The last case
+ * holds what was passed against the list of points in the sources.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,28 +17,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "flow.h"
+#include "scene.h"
 
 /* Of the pairs of points, try each so-manyth, beginning elsewhere each time; of the single ones all, but where a fork costs
    twenty times as much. */
 #define THIN (LQ_ASAN ? 25u : 2u)
 #define THIN_STOPS (LQ_ASAN ? 5u : 1u)
-#define KILLED 9u
 #define LARGE ((2u << 20) + 8) /* a run of three spans */
-
-struct scene {
-    struct lq_space space;
-    struct ledger *ledger;   /* shared */
-    struct lq_client client; /* lives through it all */
-    lq_label actor;          /* dies: the client, supervisor or worker of the scenario */
-    lq_label second;         /* dies with it: a process can't be two, but a test can be short so */
-    uint32_t tags;           /* used so far by `client`; the actor's own begin at ACTORS_TAGS */
-    uint32_t cancelled;      /* a tag that may end so, 0 for none */
-    uint32_t index, task, row; /* what prepare leaves for act */
-    uint32_t generation;
-};
-
-#define ACTORS_TAGS 3000u
+#define LONGEST UINT64_MAX     /* of scene_use_again */
 
 struct scenario {
     const char *name;
@@ -48,25 +34,6 @@ struct scenario {
 
 /* ------------------------------------------------------------------------------------------------ small helpers */
 
-static uint32_t send_(struct scene *scene, uint64_t args_bytes, uint64_t result_bytes, uint8_t max_crashes)
-{
-    uint32_t index;
-    struct flow_task task = {.tag = ++scene->tags, .args_bytes = args_bytes, .result_bytes = result_bytes, .max_crashes = max_crashes};
-    CHECK_EQ(flow_submit(&scene->client, task, &index), LQ_OK);
-    scene->index = index;
-    scene->task = lq_space_slot(&scene->space, index)->task_generation;
-    return index;
-}
-
-static void work_off_(struct scene *scene)
-{
-    struct lq_worker worker;
-    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 1);
-    flow_drain(&worker, scene->ledger);
-    lq_worker_end(&worker);
-    flow_bury(&scene->space, worker.me, 0);
-}
-
 static void init_worker_(struct lq_worker *worker, struct scene *scene)
 {
     lq_worker_init(worker, &scene->space, scene->actor, 2);
@@ -75,12 +42,6 @@ static void init_worker_(struct lq_worker *worker, struct scene *scene)
 static void init_client_(struct lq_client *client, struct scene *scene)
 {
     flow_init_client(client, &scene->space, scene->actor);
-}
-
-static void fill_with_stale_entries_(const struct lq_ring *ring)
-{
-    while (lq_ring_push(ring, 0, 0xfffff) == LQ_OK)
-        ;
 }
 
 /* ---------------------------------------------------------------------------------------------------- scenarios */
@@ -130,32 +91,32 @@ static void act_submit_into_a_full_ring_(struct scene *scene)
 
 static void prepare_full_ring_(struct scene *scene)
 {
-    send_(scene, 8, 8, 0);
-    fill_with_stale_entries_(&scene->space.rings[0][0]);
+    scene_send(scene, 8, 8, 0);
+    flow_fill_with_stale_entries(&scene->space.rings[0][0]);
 }
 
 static void prepare_two_inline_(struct scene *scene)
 {
-    send_(scene, 8, 8, 0);
-    send_(scene, 3000, 80, 0);
+    scene_send(scene, 8, 8, 0);
+    scene_send(scene, 3000, 80, 0);
 }
 
 static void prepare_two_blocks_(struct scene *scene)
 {
-    send_(scene, 8, 200000, 0);
-    send_(scene, 8, LARGE, 0);
+    scene_send(scene, 8, 200000, 0);
+    scene_send(scene, 8, LARGE, 0);
 }
 
 static void prepare_two_that_may_crash_once_(struct scene *scene)
 {
-    send_(scene, 3000, 200000, 1);
-    send_(scene, 8, LARGE, 1);
+    scene_send(scene, 3000, 200000, 1);
+    scene_send(scene, 8, LARGE, 1);
 }
 
 static void prepare_unseen_completions_(struct scene *scene)
 {
     prepare_two_inline_(scene);
-    fill_with_stale_entries_(&scene->space.completions[lq_label_row(scene->client.me)]);
+    flow_fill_with_stale_entries(&scene->space.completions[lq_label_row(scene->client.me)]);
 }
 
 static void act_work_(struct scene *scene)
@@ -181,10 +142,10 @@ static void act_requeue_(struct scene *scene)
 
 static void prepare_cancelled_(struct scene *scene)
 {
-    send_(scene, 3000, 8, 0);
+    scene_send(scene, 3000, 8, 0);
     scene->cancelled = scene->tags;
     CHECK_EQ(lq_client_cancel(&scene->client, scene->index, scene->task), LQ_OK);
-    send_(scene, 8, 8, 0);
+    scene_send(scene, 8, 8, 0);
 }
 
 /* Another client cancels what `client` sent: any client may, given the task's id. */
@@ -198,7 +159,7 @@ static void act_cancel_(struct scene *scene)
 
 static void prepare_to_be_cancelled_(struct scene *scene)
 {
-    send_(scene, 3000, 8, 0);
+    scene_send(scene, 3000, 8, 0);
     scene->cancelled = scene->tags;
 }
 
@@ -267,15 +228,15 @@ static void prepare_sweep_(struct scene *scene)
     uint32_t generation;
     unsigned char *code = calloc(1, lengths[2]);
     CHECK(code != NULL);
-    send_(scene, 8, 100000, 0);
-    work_off_(scene);
+    scene_send(scene, 8, 100000, 0);
+    scene_work_off(scene);
     CHECK_EQ(flow_reap(&scene->client, scene->ledger), 1);
     lq_space_slot(&scene->space, scene->index)->done_ns = 1;
     flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
     for (int i = 0; i < 3; i++)
         CHECK_EQ(lq_client_publish(&gone, 1, code, lengths[i], &row, &generation), LQ_OK);
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 3000}, &index), LQ_OK);
-    work_off_(scene);
+    scene_work_off(scene);
     lq_space_bury(&scene->space, gone.me);
     flow_bury(&scene->space, gone.me, 9);
     free(code);
@@ -288,9 +249,9 @@ static void act_sweep_(struct scene *scene)
 
 static void prepare_relieve_(struct scene *scene)
 {
-    send_(scene, 3000, 100000, 0);
-    send_(scene, 8, LARGE, 0);
-    work_off_(scene);
+    scene_send(scene, 3000, 100000, 0);
+    scene_send(scene, 8, LARGE, 0);
+    scene_work_off(scene);
     CHECK_EQ(flow_reap(&scene->client, scene->ledger), 2);
 }
 
@@ -362,16 +323,16 @@ static void prepare_recover_(struct scene *scene)
     uint32_t generation;
     flow_init_client(&gone, &scene->space, scene->second);
     lq_worker_init(&worker, &scene->space, scene->second, 4);
-    send_(scene, 8, 8, 0);                                        /* DONE */
+    scene_send(scene, 8, 8, 0);                                  /* DONE */
     flow_drain(&worker, scene->ledger);
     lq_store(&scene->space.reports.reports[2].word, lq_word(LQ_REPORT_WRITING, scene->second, 1, 0));
-    send_(scene, 3000, 8, 0);                                     /* CLAIMED */
+    scene_send(scene, 3000, 8, 0);                               /* CLAIMED */
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
-    send_(scene, 8, 8, 1);                                        /* RUNNING, one chance left, half a result */
+    scene_send(scene, 8, 8, 1);                                  /* RUNNING, one chance left, half a result */
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
     lq_worker_start(&worker, index, 0);
     CHECK_EQ(lq_worker_store_result(&worker, index, scene->ledger, 3000), LQ_OK);
-    send_(scene, 8, 8, 0);                                        /* RUNNING, none left */
+    scene_send(scene, 8, 8, 0);                                  /* RUNNING, none left */
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
     lq_worker_start(&worker, index, 0);
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 100, .result_bytes = 8}, &index), LQ_OK);
@@ -415,121 +376,6 @@ static const struct scenario scenarios[] = {
 
 /* -------------------------------------------------------------------------------------------------- the driver */
 
-static void open_scene_(struct scene *scene, const struct scenario *scenario, struct ledger *ledger)
-{
-    memset(ledger, 0, sizeof *ledger);
-    *scene = (struct scene){.ledger = ledger};
-    flow_make(&scene->space, 9, 0, 12);
-    scene->actor = flow_join(&scene->space, LQ_ROLE_CLIENT);
-    scene->second = flow_join(&scene->space, LQ_ROLE_CLIENT);
-    flow_init_client(&scene->client, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
-    scene->client.cache_limit = 3;
-    scenario->prepare(scene);
-}
-
-static void close_scene_(struct scene *scene)
-{
-    lq_client_end(&scene->client);
-    lq_space_close(&scene->space);
-}
-
-/* No word may bear the label. Looks at all that were ever in use, whatever the counters say that recovery goes by. */
-static void check_forgotten_(const struct scene *scene, lq_label dead)
-{
-    const struct lq_arena *arena = &scene->space.arena;
-    for (uint32_t i = 0; i < scene->space.slots.count; i++)
-        CHECK(lq_word_label(lq_load(&scene->space.slots.slots[i].word)) != dead);
-    for (uint32_t span = 0; span < arena->count; span++) {
-        CHECK(lq_word_label(lq_load(&arena->spans[span].word)) != dead);
-        if (lq_load32(&arena->spans[span].cut) == 0)
-            continue; /* reading what was never touched would fill it with zeros */
-        for (uint32_t i = 0; i < LQ_BLOCKS_PER_SPAN; i++)
-            CHECK(lq_word_label(lq_load(&arena->blocks[((size_t)span << LQ_BLOCKS_ORDER) + i].word)) != dead);
-    }
-    for (uint32_t number = 0; number < LQ_REPORTS; number++)
-        CHECK(lq_word_label(lq_load(&scene->space.reports.reports[number].word)) != dead);
-    for (uint32_t row = 0; row < 64; row++)
-        CHECK(lq_word_label(lq_load(&scene->space.functions.rows[row].word)) != dead);
-}
-
-static bool recover_all_(struct scene *scene)
-{
-    struct lq_recovered sum = {0};
-    lq_space_bury(&scene->space, scene->actor);
-    lq_space_bury(&scene->space, scene->second);
-    bool done = flow_recover(&scene->space, scene->actor, KILLED, &sum);
-    return flow_recover(&scene->space, scene->second, KILLED, &sum) && done;
-}
-
-/* Rows that were taken by one who died before it could say so: the supervisor knows the pid that it started. */
-static void release_rows_(struct scene *scene)
-{
-    for (uint32_t row = 1; row < 16; row++) {
-        uint64_t word = lq_load(&scene->space.roster.rows[row].word);
-        lq_label label = lq_label_of(row, lq_word_generation(word));
-        if (label != scene->client.me && lq_word_state(word) != LQ_ROW_FREE) {
-            lq_space_bury(&scene->space, label);
-            lq_space_release(&scene->space, label);
-        }
-    }
-}
-
-/* Everybody is used to work again: slots, blocks, spans, functions, rows. Some of it stays on its way. */
-static void use_again_(struct scene *scene, uint32_t rounds)
-{
-    struct lq_worker worker;
-    uint32_t index;
-    uint32_t row;
-    uint32_t generation;
-    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 7);
-    for (uint32_t i = 0; i < rounds; i++) {
-        static const uint64_t sizes[] = {8, 3000, 100000, 8, 600 << 10};
-        struct flow_task task = {.tag = ++scene->tags, .args_bytes = sizes[i % 5], .result_bytes = sizes[(i + 2) % 5]};
-        if (flow_submit(&scene->client, task, &index) != LQ_OK)
-            scene->tags--; /* no room: what was stopped holds it */
-        if (lq_client_publish(&scene->client, 1, scene->ledger, 3000, &row, &generation) == LQ_OK)
-            lq_client_unpublish(&scene->client, row);
-        if (i + 2 < rounds) {
-            flow_drain(&worker, scene->ledger);
-            flow_reap(&scene->client, scene->ledger);
-        }
-    }
-    lq_worker_end(&worker);
-    flow_bury(&scene->space, worker.me, 0);
-}
-
-/* Everything must be accounted for: every task has one outcome, and when all is read, nothing is left. */
-static void audit_(struct scene *scene, bool died)
-{
-    struct lq_worker worker;
-    check_forgotten_(scene, scene->actor);
-    check_forgotten_(scene, scene->second);
-    release_rows_(scene);
-    FLOW_CHECK(&scene->space);
-    lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 8);
-    flow_drain(&worker, scene->ledger);
-    flow_reap(&scene->client, scene->ledger);
-    FLOW_CHECK(&scene->space);
-    for (uint32_t tag = 1; tag < TAGS; tag++) {
-        uint32_t runs = lq_load32(&scene->ledger->runs[tag]);
-        uint32_t outcome = lq_load32(&scene->ledger->last[tag]);
-        if (tag > scene->tags) { /* the actor's own */
-            CHECK(runs <= 1 && lq_load32(&scene->ledger->outcomes[tag]) <= 1);
-            continue;
-        }
-        CHECK_EQ(lq_load32(&scene->ledger->outcomes[tag]), 1);
-        CHECK(outcome == LQ_OUTCOME_SUCCESS || (outcome == LQ_OUTCOME_CRASHED && died) ||
-              (outcome == LQ_OUTCOME_CANCELLED && tag == scene->cancelled));
-        CHECK(outcome != LQ_OUTCOME_CANCELLED || runs == 0);
-        CHECK(runs <= 2 && (outcome != LQ_OUTCOME_SUCCESS || runs >= 1));
-    }
-    CHECK_EQ(scene->client.pending, 0);
-    lq_client_end(&scene->client);
-    lq_worker_end(&worker);
-    flow_empty(&scene->space, worker.me);
-    flow_check_empty(&scene->space);
-}
-
 struct run_ {
     struct scene *scene;
     const struct scenario *scenario;
@@ -550,7 +396,7 @@ static void recover_out_(void *given)
     struct run_ *run = given;
     alarm(0);
     lq_fault_arm(NULL, run->at, run->action);
-    recover_all_(run->scene);
+    scene_recover(run->scene);
 }
 
 /* Returns whether the fault came; a child that ends by itself must end well. */
@@ -577,18 +423,9 @@ static struct ledger *ledger_;
 static bool dies_at_(struct scene *scene, const struct scenario *scenario, uint32_t at)
 {
     struct run_ run = {scene, scenario, at, LQ_FAULT_KILL};
-    open_scene_(scene, scenario, ledger_);
+    scene_open(scene, ledger_);
+    scenario->prepare(scene);
     return ends_by_fault_(in_child(act_out_, &run), LQ_FAULT_KILL);
-}
-
-static void settle_(struct scene *scene)
-{
-    if (!recover_all_(scene)) { /* a ring is full: somebody must take before more can be pushed */
-        work_off_(scene);
-        CHECK(recover_all_(scene));
-    }
-    lq_space_release(&scene->space, scene->actor);
-    lq_space_release(&scene->space, scene->second);
 }
 
 static uint32_t try_deaths_(const struct scenario *scenario)
@@ -598,10 +435,10 @@ static uint32_t try_deaths_(const struct scenario *scenario)
         AT("%s: dies at point %u", scenario->name, at);
         bool died = dies_at_(&scene, scenario, at);
         lq_fault_arm(NULL, 0, LQ_FAULT_COUNT); /* what recovery passes counts, too */
-        settle_(&scene);
-        audit_(&scene, died || scenario->prepare == prepare_recover_);
+        scene_settle(&scene);
+        scene_audit(&scene, died || scenario->prepare == prepare_recover_);
         lq_fault_disarm();
-        close_scene_(&scene);
+        scene_close(&scene);
         if (!died)
             return at;
     }
@@ -613,18 +450,19 @@ static uint32_t try_stops_(const struct scenario *scenario)
     for (uint32_t at = 0, tried = 0;; at += THIN_STOPS, tried++) {
         struct run_ run = {&scene, scenario, at, LQ_FAULT_STOP};
         AT("%s: is stopped at point %u", scenario->name, at);
-        open_scene_(&scene, scenario, ledger_);
+        scene_open(&scene, ledger_);
+        scenario->prepare(&scene);
         pid_t pid = in_child(act_out_, &run);
         bool stopped = ends_by_fault_(pid, LQ_FAULT_STOP);
         if (stopped) {
             if (scenario->act != act_claim_slots_ && scenario->act != act_whole_life_ && scenario->act != act_arena_ &&
                 scenario->act != act_submit_block_ && scenario->act != act_relieve_) /* those count on what they find */
-                use_again_(&scene, 6);
+                scene_use_again(&scene, 6, LONGEST);
             go_on_(pid);
         }
-        settle_(&scene);
-        audit_(&scene, scenario->prepare == prepare_recover_);
-        close_scene_(&scene);
+        scene_settle(&scene);
+        scene_audit(&scene, scenario->prepare == prepare_recover_);
+        scene_close(&scene);
         if (!stopped)
             return tried;
     }
@@ -646,13 +484,13 @@ static uint32_t try_two_recoverers_(const struct scenario *scenario, enum lq_fau
             lq_space_bury(&scene.space, scene.second);
             pid_t pid = in_child(recover_out_, &run);
             fault = ends_by_fault_(pid, action);
-            settle_(&scene);
+            scene_settle(&scene);
             if (fault && action == LQ_FAULT_STOP) {
-                use_again_(&scene, 12);
+                scene_use_again(&scene, 12, LONGEST);
                 go_on_(pid);
             }
-            audit_(&scene, true);
-            close_scene_(&scene);
+            scene_audit(&scene, true);
+            scene_close(&scene);
             tried += fault;
         }
     }
