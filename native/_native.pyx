@@ -1291,6 +1291,22 @@ cdef struct Known:
     uint64_t usual_ns
 
 
+cdef int empty_frames(object error) except -1:
+    """Let go of the local variables of all frames that an exception came through. Their lines can still be told."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback = error.__traceback__
+        while traceback is not None:
+            try:
+                traceback.tb_frame.clear()
+            except RuntimeError:    # it still runs: one of ours
+                pass
+            traceback = traceback.tb_next
+        error = error.__cause__ if error.__cause__ is not None else error.__context__
+    return 0
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class Worker:
@@ -1534,8 +1550,12 @@ cdef class Worker:
         elif slot.attempt <= slot.max_retries:
             lq_worker_requeue(&self.worker, index)
             return 0
-        payload = self.codec.encode_error(error)
         try:
+            try:
+                payload = self.codec.encode_error(error)
+            except Exception:   # memory is full, above all, of what the task's own frames still hold
+                empty_frames(error)
+                payload = self.codec.encode_error(error)
             self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
         except Exception:       # no room even for the error: the client makes one of no bytes
             lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, MSGPACK, 0)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up. A module imports only from its own floor and from those before it.
 FLOORS = (
-    ("errors", "caller_errors", "record", "model", "config", "machine"),
+    ("errors", "caller_errors", "record", "model", "config", "machine", "addresses"),
     ("_native",),
     ("codec", "remote_errors", "functions", "lookup", "tasks", "pickling", "by_value", "captures"),
     ("pool",),
@@ -51,7 +51,7 @@ PUBLIC = frozenset(
     LocalQueue TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
     TaskError TaskFailed TaskTimeout TaskCancelled WorkerCrashed SerializationError ResultExpired FunctionNotFound
-    SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback
+    SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback AttachError
     """.split()
 )
 

@@ -34,7 +34,7 @@ from localq._native import (
 )
 from localq.pool.brief import KILL, Brief
 from localq.pool.doorway import remove_socket
-from localq.pool.processes import open_process, started_at
+from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover
 from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
@@ -173,6 +173,10 @@ class Supervisor:
             return
         if not heard or KILL in heard:
             self.end()
+        if self.space.phase >= PHASE_STOPPED:
+            for child in self.children.values():
+                if is_stopped(child.pid):  # it will not end by itself
+                    _kill(child.pidfd)
 
     def drain(self) -> None:
         """Somebody wants us to end (SIGTERM): take nothing more, give what is there a while, then end."""
@@ -384,6 +388,8 @@ class Supervisor:
                 os.close(child.story)
             self.visitors.close()
             run_worker(self.space, label, self.brief, tell, supervisor)
+        except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this must not become a second supervisor
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)  # run_worker never returns
 

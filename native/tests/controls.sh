@@ -117,7 +117,7 @@ control consume_gives_up_after_a_relabel lq_client.c step_in_reaping \
 control pushed_before_it_is_queued lq_client.c step_in_submitting \
     's/    lq_store(&slot->word, queued); \/\* \[C1\] \*\/\n    LQ_FAULT("client_submit:queued");\n\(.*return LQ_FULL;\n    }\n\)\(    client->pending++;\)/\1    lq_store(\&slot->word, queued);\n\2/'
 control result_announced_before_it_is_done lq_worker.c step_in_working \
-    's/\(    lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me)); \/\* \[W2\] \*\/\n    LQ_FAULT("worker_finish:done");\n\)\(    lq_space_announce[^\n]*\n\)/\2\1/'
+    's/    lq_store([^\n]*\[W2\] \*\/\n/    lq_space_announce(worker->space, index, lq_word_generation(word), client);\n&/;s/        lq_space_announce(worker->space, index, lq_word_generation(word), client);\n    else/        ;\n    else/'
 control result_described_after_it_is_done lq_worker.c step_in_working \
     's/    LQ_PUT(slot->outcome, (uint8_t)outcome);\n\(.*LQ_FAULT("worker_finish:done");\n\)/\1    LQ_PUT(slot->outcome, (uint8_t)outcome);\n/'
 control cancelled_task_is_judged_after_it_is_done lq_worker.c step_in_working \
@@ -133,7 +133,7 @@ control step_relabel_before_the_push lq_recover.c step_in_recovering_may \
 control done_of_the_dead_relabelled_before_it_is_announced lq_recover.c step_in_recovering_may \
     's/\(    if (waited_for)\n        lq_space_announce[^\n]*\n\)\(    LQ_FAULT("recover:announced");\n    lq_cas[^\n]*\n\)/\2\1/'
 control crash_is_judged_after_it_is_done lq_recover.c step_in_recovering_may \
-    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));\n    LQ_FAULT("recover:judged");\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, wait_status));\n/'
+    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, cause));\n    LQ_FAULT("recover:judged");\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, cause));\n/'
 control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in_recovering_blocks \
     's/\(        drop_blocks_for_(space, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
 control step_block_held_before_it_is_named lq_client.c step_in_submitting \

@@ -368,7 +368,7 @@ def test_a_program_that_ends_without_close_has_its_work_done_first(tmp_path):
         from tests.support import tasks
         q = LocalQueue(workers=2)
         futures = [q.delay(tasks.record, sys.argv[1], str(number)) for number in range(100)]
-        print(q._connection._supervisor.pid)
+        print(q._connection.hold.supervisor_pid)
         """,
         str(tmp_path / "seen"),
     )
