@@ -64,6 +64,9 @@ def name_process(name: str) -> None:
 def die_with_parent(parent: int) -> None:
     """The kernel kills this process when its parent ends. `parent` is who that should be: it may be gone already."""
 
+def guard_last_words(fd: int) -> None:
+    """The handlers of fatal signals, as they are now, run only while `fd` is the file that it is now. Raises OSError."""
+
 def now_ns() -> int:
     """CLOCK_MONOTONIC, as the times in slots are."""
 

@@ -165,6 +165,12 @@ def die_with_parent(int parent):
         _exit(1)
 
 
+def guard_last_words(int fd):
+    """The handlers of fatal signals, as they are now, run only while `fd` is the file that it is now."""
+    if lq_last_words_guard(fd) != 0:
+        raise_errno("the handlers of fatal signals")
+
+
 def now_ns():
     """CLOCK_MONOTONIC, as the times in slots are."""
     return lq_now_ns()
@@ -400,6 +406,8 @@ cdef class Space:
             reading.crashed = outcome == LQ_OUTCOME_CRASHED
             if outcome == LQ_OUTCOME_SUCCESS or outcome == LQ_OUTCOME_FAILURE:
                 if copy.result_block == LQ_NO_BLOCK:
+                    if copy.result_bytes > LQ_INLINE_BYTES:
+                        return None
                     reading.payload = (<char *>copy.result)[:copy.result_bytes]
                 else:
                     block = lq_space_block(&self.space, copy.result_block, &room)
@@ -787,7 +795,7 @@ cdef class Client:
         self.functions = {}
         self.plain = plain
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
-        self.futures = <PyObject **>PyMem_Calloc(space.space.header.slots, sizeof(PyObject *))
+        self.futures = <PyObject **>PyMem_Calloc(space.space.slots.count, sizeof(PyObject *))
         if self.futures == NULL:
             raise MemoryError
         if lq_client_init(&self.client, &space.space, label, pid) != LQ_OK:
@@ -799,7 +807,7 @@ cdef class Client:
         if self.opened:
             lq_client_end(&self.client)
         if self.futures != NULL:
-            for i in range(self.space.space.header.slots):
+            for i in range(self.space.space.slots.count):
                 Py_XDECREF(self.futures[i])
             PyMem_Free(self.futures)
         lq_out_free(&self.out)
@@ -827,7 +835,7 @@ cdef class Client:
         try:
             _, slot, generation = task_id.split("-")
             place = int(slot, 16), int(generation, 16)
-            if place[0] >= self.space.space.header.slots or self.task_id(place[0], place[1]) != task_id:
+            if place[0] >= self.space.space.slots.count or self.task_id(place[0], place[1]) != task_id:
                 return None     # of another queue, or not written as ids are
         except (ValueError, OverflowError):
             return None
@@ -835,7 +843,7 @@ cdef class Client:
 
     def future_of(self, uint32_t slot, uint32_t generation):
         """The future that waits for a task of this client, or None."""
-        cdef PyObject *found = self.futures[slot] if slot < self.space.space.header.slots else NULL
+        cdef PyObject *found = self.futures[slot] if slot < self.space.space.slots.count else NULL
         if found == NULL or (<Future>found).generation != generation:
             return None
         return <object>found
@@ -848,7 +856,7 @@ cdef class Client:
     def pending_futures(self):
         """The futures that still wait. A list of its own."""
         cdef uint32_t i
-        return [<object>self.futures[i] for i in range(self.space.space.header.slots) if self.futures[i] != NULL]
+        return [<object>self.futures[i] for i in range(self.space.space.slots.count) if self.futures[i] != NULL]
 
     cdef uint32_t state_of(self, Future future):
         cdef lq_slot *slot = lq_space_slot(&self.space.space, future.slot)

@@ -122,14 +122,16 @@ cdef extern from "lq_space.h" nogil:
     struct lq_header:
         uint64_t identity
         uint64_t epoch_ns
-        uint32_t slots
         lq_sizes sizes
     struct lq_segment:
         int fd
+    struct lq_slots:
+        uint32_t count
     struct lq_space:
         lq_segment control
         lq_segment payload
         lq_header *header
+        lq_slots slots
         lq_reports reports
         uint32_t queues
     struct lq_recovered:
@@ -220,6 +222,10 @@ cdef extern from "lq_client.h" nogil:
     lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t *row,
                                 uint32_t *generation)
     void lq_client_unpublish(lq_client *client, uint32_t row)
+
+
+cdef extern from "lq_last_words.h" nogil:
+    int lq_last_words_guard(int fd)
 
 
 cdef extern from "lq_worker.h" nogil:

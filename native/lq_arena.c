@@ -495,9 +495,11 @@ enum lq_status lq_arena_check(const struct lq_arena *arena)
         uint32_t state = lq_word_state(word);
         if (state == LQ_SPAN_TAIL && lq_word_label(word) == LQ_NOBODY && at >= run_end)
             return LQ_CORRUPT; /* a tail without its head */
-        if (state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD)
-            run_end = at + lq_load(&span->run);
-        if (run_end > arena->count || state > LQ_SPAN_TAIL || state == LQ_BLOCK_RETIRED)
+        uint64_t run = state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD ? lq_load(&span->run) : 0;
+        if (run > arena->count - at || (run == 0 && state == LQ_BLOCK_HELD))
+            return LQ_CORRUPT;
+        run_end = run != 0 ? at + run : run_end;
+        if (state > LQ_SPAN_TAIL || state == LQ_BLOCK_RETIRED)
             return LQ_CORRUPT;
         if (state != LQ_SPAN_CLASS)
             continue;
@@ -514,6 +516,13 @@ enum lq_status lq_arena_check(const struct lq_arena *arena)
     return LQ_OK;
 }
 
+/* Bytes of the run that the span heads. Never more than there are behind it. */
+static uint64_t run_bytes_(const struct lq_arena *arena, uint32_t head)
+{
+    uint64_t spans = lq_load(&arena->spans[head].run);
+    return (spans < arena->count - head ? spans : arena->count - head) << LQ_SPAN_ORDER;
+}
+
 void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64_t *owned_bytes, uint64_t *spans_in_use)
 {
     *held_bytes = *owned_bytes = *spans_in_use = 0;
@@ -523,9 +532,9 @@ void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64
         uint32_t state = lq_word_state(word);
         *spans_in_use += state != LQ_BLOCK_FREE;
         if (state == LQ_BLOCK_HELD)
-            *held_bytes += lq_load(&arena->spans[at].run) << LQ_SPAN_ORDER;
+            *held_bytes += run_bytes_(arena, at);
         if (state == LQ_BLOCK_OWNED)
-            *owned_bytes += lq_load(&arena->spans[at].run) << LQ_SPAN_ORDER;
+            *owned_bytes += run_bytes_(arena, at);
         if (state != LQ_SPAN_CLASS || lq_word_aux(word) >= LQ_CLASSES)
             continue;
         for (uint32_t i = 0; i < class_blocks_(lq_word_aux(word)); i++) {

@@ -6,10 +6,12 @@
 #include "lq_space.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct list_ {
     struct lq_problem *problems;
     uint32_t most, count;
+    unsigned char *found; /* by slot: 1 if the walk through the rings met it; NULL: there was no memory for that */
 };
 
 static void complain_(struct list_ *list, const char *what, uint32_t index, uint64_t word)
@@ -25,11 +27,47 @@ static bool is_dead_(const struct lq_space *space, uint64_t word)
     return label != LQ_NOBODY && !lq_roster_is_live(&space->roster, label);
 }
 
-static bool is_announced_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index, uint64_t word)
+/* Note the slots that a ring names. Looking for each in turn would take the square of that time. */
+static void walk_(const struct lq_space *space, const struct lq_ring *ring, struct list_ *list)
+{
+    struct lq_ring_entry entry;
+    uint64_t head = lq_load(ring->head);
+    for (uint64_t i = 0; i < 1ull << ring->order && lq_ring_look(ring, head + i, &entry); i++) {
+        if (entry.index >= space->slots.count)
+            continue;
+        const struct lq_slot *slot = lq_space_slot(space, entry.index);
+        uint64_t word = lq_load(&slot->word);
+        uint32_t state = lq_word_state(word);
+        const struct lq_ring *its = state == LQ_SLOT_DONE ? &space->completions[lq_label_row(LQ_GET(slot->client)) % LQ_ROWS]
+                                                          : lq_space_ring_of(space, slot);
+        if (ring == its && entry.generation == (lq_word_generation(word) & LQ_INDEX_MASK))
+            list->found[entry.index] = 1;
+    }
+}
+
+static void walk_all_(const struct lq_space *space, struct list_ *list)
+{
+    for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++)
+        walk_(space, &space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], list);
+    for (uint32_t row = 1; row < LQ_ROWS; row++) {
+        uint64_t word = lq_load(&space->roster.rows[row].word);
+        bool is_client = lq_word_state(word) == LQ_ROW_LIVE && lq_word_aux(word) == LQ_ROLE_CLIENT;
+        if (is_client && lq_load(space->completions[row].head) != 0) /* the others' memory was never touched, and shall not be */
+            walk_(space, &space->completions[row], list);
+    }
+}
+
+/* What the walk missed may have come since: look again. */
+static bool is_in_(const struct lq_ring *ring, uint32_t index, uint64_t word, const struct list_ *list)
+{
+    return (list->found != NULL && list->found[index]) || lq_ring_holds(ring, index, lq_word_generation(word));
+}
+
+static bool is_announced_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index, uint64_t word, const struct list_ *list)
 {
     lq_label client = LQ_GET(slot->client);
     return !lq_roster_is_live(&space->roster, client) || lq_load32(&lq_roster_row(&space->roster, client)->missed) != 0 ||
-           lq_ring_holds(&space->completions[lq_label_row(client) % LQ_ROWS], index, lq_word_generation(word));
+           is_in_(&space->completions[lq_label_row(client) % LQ_ROWS], index, word, list);
 }
 
 static bool has_its_arguments_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index)
@@ -50,9 +88,9 @@ static void audit_slot_(const struct lq_space *space, uint32_t index, struct lis
     if (is_dead_(space, word))
         complain_(list, "a dead process still owns slot", index, word);
     else if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED) &&
-             !lq_ring_holds(lq_space_ring_of(space, slot), index, lq_word_generation(word)))
+             !is_in_(lq_space_ring_of(space, slot), index, word, list))
         complain_(list, "a queued task is in no ring, slot", index, word);
-    else if (state == LQ_SLOT_DONE && !is_announced_(space, slot, index, word))
+    else if (state == LQ_SLOT_DONE && !is_announced_(space, slot, index, word, list))
         complain_(list, "a finished task was not announced, slot", index, word);
     else if (state == LQ_SLOT_QUEUED && !has_its_arguments_(space, slot, index))
         complain_(list, "a queued task lost its arguments, slot", index, word);
@@ -111,9 +149,10 @@ static void audit_functions_(const struct lq_space *space, struct list_ *list)
 
 uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problems, uint32_t most)
 {
-    struct list_ list = {problems, most, 0};
-    if (lq_space_verify(space) != LQ_OK) {
-        complain_(&list, "the header contradicts itself, version", space->header->version, 0);
+    struct list_ list = {problems, most, 0, NULL};
+    struct lq_header header = {.version = 0};
+    if (lq_space_verify(space, &header) != LQ_OK) {
+        complain_(&list, "the header contradicts itself, version", header.version, 0);
         return list.count; /* nothing else can be trusted */
     }
     if (lq_roster_check(&space->roster) != LQ_OK)
@@ -130,8 +169,12 @@ uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problem
         if (lq_ring_check(&space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], space->slots.count) != LQ_OK)
             complain_(&list, "a cell that no version writes: ring", i, 0);
     uint32_t used = lq_slots_used(&space->slots);
-    for (uint32_t index = 0; index < used; index++)
+    list.found = calloc(space->slots.count, 1);
+    if (list.found != NULL)
+        walk_all_(space, &list);
+    for (uint32_t index = 0; index < used && list.count <= most; index++) /* each that is missed costs a walk of its own */
         audit_slot_(space, index, &list);
+    free(list.found);
     audit_functions_(space, &list);
     audit_blocks_(space, &list);
     return list.count;

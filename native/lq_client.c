@@ -326,7 +326,7 @@ enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32
             continue; /* taken, or merely relabelled */
         LQ_FAULT("client_cancel:cancelled");
         /* Its cell is still in the ring: whoever pops it settles the slot. Nobody may be awake to do so. */
-        lq_space_call_worker(client->space, &client->space->rings[slot->queue][slot->priority], lq_now_ns());
+        lq_space_call_worker(client->space, lq_space_ring_of(client->space, slot), lq_now_ns());
         return LQ_OK;
     }
 }

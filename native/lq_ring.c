@@ -26,9 +26,10 @@ enum lq_status lq_ring_check(const struct lq_ring *ring, uint32_t indices)
     uint64_t tail = lq_load(ring->tail);
     uint64_t cells = 1ull << ring->order;
     /* The tail may lag one behind a cell that was filled, so the head can be one ahead of it. */
-    if (head < cells || tail < cells || (int64_t)(tail - head) > (int64_t)cells || (int64_t)(head - tail) > 1)
+    bool ahead = head - tail == 1;
+    if (head < cells || tail < cells || (tail - head > cells && !ahead))
         return LQ_CORRUPT;
-    for (uint64_t position = head; (int64_t)(tail - position) > 0; position++) {
+    for (uint64_t position = head; !ahead && position != tail; position++) {
         uint64_t seen = lq_load(lq_ring_cell(ring, position));
         if (seen >> 40 != lq_ring_cycle(ring, position) || (seen & LQ_INDEX_MASK) >= indices)
             return LQ_CORRUPT;
@@ -38,11 +39,13 @@ enum lq_status lq_ring_check(const struct lq_ring *ring, uint32_t indices)
 
 bool lq_ring_holds(const struct lq_ring *ring, uint32_t index, uint32_t generation)
 {
-    for (uint64_t position = lq_load(ring->head);; position++) {
-        uint64_t seen = lq_load(lq_ring_cell(ring, position));
-        if (seen >> 40 != lq_ring_cycle(ring, position))
+    struct lq_ring_entry entry;
+    uint64_t head = lq_load(ring->head);
+    for (uint64_t i = 0; i < 1ull << ring->order; i++) { /* once round, also while somebody writes */
+        if (!lq_ring_look(ring, head + i, &entry))
             return false;
-        if ((seen & ((1ull << 40) - 1)) == ((uint64_t)(generation & LQ_INDEX_MASK) << LQ_INDEX_BITS | index))
+        if (entry.index == index && entry.generation == (generation & LQ_INDEX_MASK))
             return true;
     }
+    return false;
 }

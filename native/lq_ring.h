@@ -63,6 +63,14 @@ static inline lq_a64 *lq_ring_cell(const struct lq_ring *ring, uint64_t position
     return &ring->cells[position & ((1ull << ring->order) - 1)];
 }
 
+/* The entry at `position`, if what lies there is of that cycle: for audits, which walk from the head on, once round. */
+static inline bool lq_ring_look(const struct lq_ring *ring, uint64_t position, struct lq_ring_entry *entry)
+{
+    uint64_t seen = lq_load(lq_ring_cell(ring, position));
+    *entry = (struct lq_ring_entry){position, (uint32_t)(seen & LQ_INDEX_MASK), (uint32_t)(seen >> LQ_INDEX_BITS & LQ_INDEX_MASK)};
+    return seen >> 40 == lq_ring_cycle(ring, position);
+}
+
 /* Entries between head and tail. A reading, not a truth: both move while it is taken. */
 static inline uint64_t lq_ring_depth(const struct lq_ring *ring)
 {
@@ -76,7 +84,7 @@ static inline uint64_t lq_ring_depth(const struct lq_ring *ring)
  *
  * Callers:  any number of processes at once.
  * Progress: lock-free; a stopped caller delays nobody, whoever comes next moves the tail for it.
- * Returns:  LQ_OK; LQ_FULL with nothing changed.
+ * Returns:  LQ_OK; LQ_FULL or LQ_CORRUPT with nothing changed.
  * Death:    before [P1] nothing has happened and the label of the word still owes the push. From [P1] on the entry is in
  *           the ring; the tail is moved by the next producer.
  */
@@ -92,8 +100,11 @@ static inline enum lq_status lq_ring_push(const struct lq_ring *ring, uint32_t i
             lq_cas(ring->tail, tail, tail + 1);
             continue;
         }
-        if (seen_cycle != ((cycle - 1) & 0xffffffu))
+        if (seen_cycle != ((cycle - 1) & 0xffffffu)) {
+            if (lq_load(ring->tail) == tail)
+                return LQ_CORRUPT; /* no push leaves such a cell at the tail: to look again would be for ever */
             continue; /* the tail in hand is old */
+        }
         /* Signed: others may have pushed and taken past the tail in hand, so head can be ahead of it. */
         if ((int64_t)(tail - lq_load(ring->head)) >= (int64_t)(1ull << ring->order))
             return LQ_FULL;

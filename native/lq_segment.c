@@ -57,13 +57,16 @@ enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
 {
     struct stat facts;
     *segment = (struct lq_segment){.fd = fd};
-    bool known = fstat(fd, &facts) == 0;
-    if (!known || facts.st_size <= 0) {
+    /* Seals first: a size that is read before could be outdated by the time it can't shrink any more. */
+    int seals = fcntl(fd, F_GET_SEALS);
+    bool known = seals >= 0 || errno == EINVAL; /* EINVAL: a file that has none */
+    bool sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+    if (!sealed || fstat(fd, &facts) != 0 || facts.st_size <= 0) {
         int reason = errno;
         close(fd);
         *segment = (struct lq_segment){.fd = -1};
         errno = reason;
-        return known ? LQ_CORRUPT : LQ_SYSTEM; /* nothing in it: no Space */
+        return known ? LQ_CORRUPT : LQ_SYSTEM; /* not ours, or nothing in it: no Space */
     }
     segment->bytes = (size_t)facts.st_size;
     return map_(segment, writable);

@@ -52,10 +52,14 @@ static uint32_t ring_order_of_(uint64_t slots)
     return order;
 }
 
-/* Offsets to pointers, in one place. All later code is free of them. */
-static void view_(struct lq_space *space)
+static uint64_t spans_of_(uint64_t memory)
 {
-    const struct lq_header *header = space->header;
+    return memory / LQ_SPAN_BYTES + (memory % LQ_SPAN_BYTES != 0) + 1; /* span 0 is never given out */
+}
+
+/* Offsets to pointers, in one place. All later code is free of them. `header`: verified, and not in shared memory. */
+static void view_(struct lq_space *space, const struct lq_header *header)
+{
     struct layout_ layout = layout_of_(header->slots, header->sizes.queues, header->ring_order, header->spans);
     unsigned char *base = space->control.base;
     uint64_t ring_bytes = (lq_ring_size(header->ring_order) + 4095) & ~4095ull;
@@ -81,7 +85,7 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
 {
     uint64_t slots = (uint64_t)sizes->capacity + sizes->result_cache;
     uint32_t ring_order = ring_order_of_(slots <= LQ_INDEX_MASK ? slots : 0);
-    uint64_t spans = (sizes->memory + LQ_SPAN_BYTES - 1) / LQ_SPAN_BYTES + 1; /* span 0 is never given out */
+    uint64_t spans = spans_of_(sizes->memory);
     *space = (struct lq_space){.control.fd = -1, .payload.fd = -1};
     if (slots == 0 || slots > LQ_INDEX_MASK || sizes->queues == 0 || sizes->queues > LQ_MAX_QUEUES || spans < 2 || spans > LQ_MAX_SPANS)
         return LQ_NEVER;
@@ -104,7 +108,7 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
     space->header->identity = identity;
     space->header->epoch_ns = (uint64_t)lq_now_ns();
     space->header->sizes = *sizes;
-    view_(space);
+    view_(space, space->header); /* nobody else has it yet */
     for (uint32_t queue = 0; queue < space->queues; queue++)
         for (uint32_t priority = 0; priority < LQ_PRIORITIES; priority++)
             lq_ring_init(&space->rings[queue][priority]);
@@ -112,18 +116,19 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
     return LQ_OK;
 }
 
-enum lq_status lq_space_verify(const struct lq_space *space)
+enum lq_status lq_space_verify(const struct lq_space *space, struct lq_header *header)
 {
-    if (space->control.bytes < sizeof(struct lq_header))
+    if (space->control.bytes < sizeof *header)
         return LQ_CORRUPT;
-    const struct lq_header *header = (const struct lq_header *)(const void *)space->control.base;
+    lq_copy_relaxed(header, space->control.base, sizeof *header);
     if (header->magic != LQ_MAGIC)
         return LQ_CORRUPT;
     if (header->version != LQ_LAYOUT_VERSION)
         return LQ_VERSION;
     if (header->slots == 0 || header->slots > LQ_INDEX_MASK || header->sizes.queues == 0 ||
         header->sizes.queues > LQ_MAX_QUEUES || header->ring_order != ring_order_of_(header->slots) || header->spans < 2 ||
-        header->spans > LQ_MAX_SPANS || (uint64_t)header->sizes.capacity + header->sizes.result_cache != header->slots)
+        header->spans > LQ_MAX_SPANS || (uint64_t)header->sizes.capacity + header->sizes.result_cache != header->slots ||
+        header->spans != spans_of_(header->sizes.memory))
         return LQ_CORRUPT;
     struct layout_ layout = layout_of_(header->slots, header->sizes.queues, header->ring_order, header->spans);
     if (layout.end != header->control_bytes || layout.end != space->control.bytes ||
@@ -134,11 +139,12 @@ enum lq_status lq_space_verify(const struct lq_space *space)
 
 enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload_fd, int writable)
 {
+    struct lq_header header;
     *space = (struct lq_space){.control.fd = -1, .payload.fd = -1};
     enum lq_status status = lq_segment_open(&space->control, control_fd, writable);
     enum lq_status second = lq_segment_open(&space->payload, payload_fd, writable);
     status = status != LQ_OK ? status : second;
-    status = status != LQ_OK ? status : lq_space_verify(space);
+    status = status != LQ_OK ? status : lq_space_verify(space, &header);
     if (status != LQ_OK) {
         int reason = errno;
         lq_space_close(space);
@@ -146,7 +152,7 @@ enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload
         return status;
     }
     space->header = (struct lq_header *)(void *)space->control.base;
-    view_(space);
+    view_(space, &header);
     return LQ_OK;
 }
 
@@ -433,7 +439,9 @@ bool lq_space_is_current(const struct lq_space *space, uint32_t index, const str
 
 uint64_t lq_space_depth(const struct lq_space *space, uint32_t queue, uint32_t priority)
 {
-    return lq_ring_depth(&space->rings[queue][priority]);
+    const struct lq_ring *ring = &space->rings[queue][priority];
+    uint64_t depth = lq_ring_depth(ring);
+    return depth < 1ull << ring->order ? depth : 1ull << ring->order; /* more there can't be, whatever head and tail say */
 }
 
 void lq_space_row(const struct lq_space *space, uint32_t index, struct lq_row_reading *reading)

@@ -131,8 +131,11 @@ struct lq_recovered {
 void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, struct lq_recovered *recovered);
 /* Let go of expired results, of results whose client is gone, and of functions nobody needs. Returns how many. */
 uint32_t lq_space_sweep(struct lq_space *space, lq_label me);
-/* Does the header fit what is mapped? LQ_OK, LQ_CORRUPT, LQ_VERSION. */
-enum lq_status lq_space_verify(const struct lq_space *space);
+/*
+ * Does the header fit what is mapped? LQ_OK, LQ_CORRUPT, LQ_VERSION. It is read once, into `header`: what was verified is what
+ * is used, whoever writes there meanwhile.
+ */
+enum lq_status lq_space_verify(const struct lq_space *space, struct lq_header *header);
 struct lq_problem {
     const char *what;
     uint32_t index;
@@ -189,7 +192,7 @@ void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t ge
 /* Wake a worker if one should be woken: after a push, and by a worker that takes a task that may last. */
 void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ring, int64_t now_ns);
 
-/* The ring that a slot's task belongs into. */
+/* The ring that a slot's task belongs into: one that exists, whatever the slot says. */
 const struct lq_ring *lq_space_ring_of(const struct lq_space *space, const struct lq_slot *slot);
 
 static inline struct lq_slot *lq_space_slot(const struct lq_space *space, uint32_t index)

@@ -118,7 +118,7 @@ static bool push_requeued_(struct lq_worker *worker, uint32_t index, uint64_t wo
 {
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
-    const struct lq_ring *ring = &space->rings[slot->queue][slot->priority];
+    const struct lq_ring *ring = lq_space_ring_of(space, slot);
     if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)
         return false;
     LQ_FAULT("worker_requeue:pushed");

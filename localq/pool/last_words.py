@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from localq._native import guard_last_words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq._native import Space
@@ -19,15 +21,18 @@ MOST_BYTES = 1 << 16
 KILLED = 9
 STACK = b"(most recent call first):"  # faulthandler's, before the frames
 OUR_FIRST_FRAME = b"pool/worker.py"  # from here to the bottom of that stack the code is ours
+CRASHED = b"Current thread"
 EXTENSIONS = b"\nExtension modules:"
 
 
 def keep_last_words(pipe: int) -> None:
-    """In a worker: write the stacks of all threads into `pipe` when a fatal signal arrives. A full pipe cuts them."""
+    """In a worker: write the stacks of all threads into `pipe` when a fatal signal arrives. A full pipe cuts them, and a
+    task that has closed the pipe and opened something else in its place loses nothing but these words."""
     import faulthandler
 
     os.set_blocking(pipe, False)
     faulthandler.enable(pipe, all_threads=True)
+    guard_last_words(pipe)
 
 
 class LastWords:
@@ -53,16 +58,21 @@ class LastWords:
 
 
 def stack_in(story: bytes) -> bytes:
-    """The stacks, without what faulthandler says around them; the thread that crashed comes first."""
+    """The stacks, the thread that crashed first; without what faulthandler says around them, and without our own frames
+    at the bottom."""
     if STACK not in story:
         return b""
     begin = story.rfind(b"\n", 0, story.index(STACK)) + 1
-    lines = story[begin:].partition(EXTENSIONS)[0].strip().splitlines()
-    ours = next((at for at, line in enumerate(lines) if OUR_FIRST_FRAME in line), None)
-    if ours is None:  # another thread crashed, or the stack was too deep to be written to its end
-        return b"\n".join(lines)
-    theirs = next((at for at in range(ours, len(lines)) if not lines[at].startswith(b"  ")), len(lines))
-    return b"\n".join(lines[:ours] + lines[theirs:]).strip()
+    threads = story[begin:].partition(EXTENSIONS)[0].strip().split(b"\n\n")
+    threads.sort(key=lambda thread: not thread.startswith(CRASHED))
+    return b"\n\n".join(map(_without_ours, threads))
+
+
+def _without_ours(thread: bytes) -> bytes:
+    """Cut where our code begins; faulthandler tells the innermost frame first."""
+    lines = thread.splitlines()
+    ours = next((at for at, line in enumerate(lines) if OUR_FIRST_FRAME in line), len(lines))
+    return b"\n".join(lines[:ours])
 
 
 def _oom_kills() -> int | None:

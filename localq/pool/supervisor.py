@@ -231,10 +231,12 @@ class Supervisor:
             self.finish_for(child.label, status)
             self.failed_starts = 0 if was_ready else self.failed_starts
             return
-        self.finish_for(child.label, status, self.report(child.pid, status, used.ru_maxrss * 1024, story))
+        report = self.report(child.pid, status, used.ru_maxrss * 1024, story)
+        if was_ready:
+            self.space.tally(TALLY_WORKERS_CRASHED)
+        self.finish_for(child.label, status, report)
         if was_ready:
             self.failed_starts = 0
-            self.space.tally(TALLY_WORKERS_CRASHED)
             self.start_at = self.allowance.next_start(time.monotonic())
             if self.start_at is not None and self.allowance.is_first_refusal():
                 self.say(f"workers die faster than they may be replaced, {self.allowance.RATE:g} a second")

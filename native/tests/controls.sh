@@ -98,6 +98,22 @@ control task_that_costs_workers_is_never_judged lq_recover.c flow_task_that_cost
 control verdict_of_any_generation lq_space.c flow_task_that_costs \
     's/if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))/if (verdict != 0)/'
 
+# --- shared memory that says anything
+control header_read_twice lq_space.c fuzz_header_that_changes \
+    's/view_(space, &header);/view_(space, space->header);/'
+control segment_that_can_shrink lq_segment.c fuzz_files_that_can_shrink \
+    's/bool sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;/bool sealed = seals >= 0;/'
+control run_of_any_length lq_arena.c fuzz_readers_survive_a_harmed_arena \
+    's/if (spans == 0 || spans > arena->count - head)/if (spans == 0)/'
+control backref_to_any_slot lq_audit.c fuzz_readers_survive_a_harmed_arena \
+    's/    if (index >= space->slots.count)\n        return false;\n    const struct lq_slot \*slot = lq_space_slot(space, index);\n    uint32_t state/    const struct lq_slot *slot = lq_space_slot(space, index);\n    uint32_t state/' asan
+control span_number_one_too_large lq_arena.c fuzz_readers_survive_a_harmed_arena \
+    's/if (span == 0 || span >= arena->count)/if (span == 0 || span > arena->count)/' asan
+control push_that_looks_for_ever lq_ring.h fuzz_recovery \
+    's/            if (lq_load(ring->tail) == tail)\n                return LQ_CORRUPT;[^\n]*\n//'
+control ring_of_any_priority lq_space.c fuzz_work \
+    's/\[priority < LQ_PRIORITIES ? priority : LQ_PRIORITIES - 1\]/[priority]/' asan
+
 # --- memory order: what x86 forgives, ThreadSanitizer does not
 control swaps_without_order lq_atomic.h flow_every_task \
     's/&expected, wanted, memory_order_seq_cst,[^;]*;/\&expected, wanted, memory_order_relaxed, memory_order_relaxed);/' tsan

@@ -68,9 +68,9 @@ static void space_of_the_largest_sizes_can_be_made_and_opened(void)
 static enum lq_status open_bytes_(const void *bytes, size_t length, const struct lq_space *model)
 {
     struct lq_space space;
-    int control = memfd_create("test", MFD_CLOEXEC);
+    int control = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     CHECK(control >= 0);
-    CHECK(write(control, bytes, length) == (ssize_t)length);
+    CHECK(write(control, bytes, length) == (ssize_t)length && fcntl(control, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
     enum lq_status status = lq_space_open(&space, control, copy_of_(model->payload.fd), 0);
     CHECK((status == LQ_OK) == (space.header != NULL));
     lq_space_close(&space);

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from localq import LocalQueue, WorkerCrashed
+from localq.pool.recovery import Allowance
 from tests.support import tasks
 from tests.support.queues import PATIENCE, audit, id_of, is_gone, lines_of, ready_workers, wait_until_staffed
 from tests.support.waiting import Gate, eventually
@@ -225,14 +226,28 @@ def record_and_die(path: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_workers_that_die_all_the_time_are_replaced_ever_more_slowly_and_that_is_said(capfd):
-    with LocalQueue(workers=1) as queue:
-        poison = [queue.delay(tasks.kill_self, signal.SIGKILL) for _ in range(120)]
+def test_workers_that_die_all_the_time_are_replaced_ever_more_slowly_and_that_is_said_once(monkeypatch, capfd):
+    monkeypatch.setattr(Allowance, "BURST", 4)  # a forked supervisor has it from here
+    monkeypatch.setattr(Allowance, "RATE", 20.0)
+    with LocalQueue(workers=1, start_method="fork") as queue:
+        poison = [queue.delay(tasks.kill_self, signal.SIGKILL) for _ in range(20)]
 
         assert {type(future.exception(60)) for future in poison} == {WorkerCrashed}
         assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
-        assert queue._space.tallies["workers_crashed"] == 120
+        assert queue._space.tallies["workers_crashed"] == 20
     assert capfd.readouterr().err.count("workers die faster than they may be replaced") == 1
+
+
+def test_an_allowance_lets_a_burst_pass_and_then_its_rate():
+    allowance = Allowance(workers=1, now=100.0)
+    burst = int(2 * Allowance.BURST)
+
+    assert [allowance.next_start(100.0) for _ in range(burst)] == [None] * burst
+    assert allowance.next_start(100.0) == pytest.approx(100.0 + 1 / Allowance.RATE)
+    assert allowance.is_first_refusal()
+    assert allowance.next_start(100.0) == pytest.approx(100.0 + 2 / Allowance.RATE)
+    assert not allowance.is_first_refusal()
+    assert allowance.next_start(100.0 + 60) is None  # a minute without deaths fills it again
 
 
 def test_a_killed_worker_is_gone_and_another_takes_its_task(gate: Gate):
