@@ -50,7 +50,9 @@ def address_of(name: str) -> str:
     """The socket of the queue of that name. Raises AttachError when the folder's path leaves no room for it."""
     path = os.path.join(runtime_dir(), name + SUFFIX)
     if len(os.fsencode(path)) > LONGEST:
-        raise AttachError(f"{path} is longer than a socket's address may be; set LOCALQ_RUNTIME_DIR to a shorter folder")
+        raise AttachError(
+            f"{path} is longer than a socket's address may be; set LOCALQ_RUNTIME_DIR to a shorter folder"
+        )
     return path
 
 

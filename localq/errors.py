@@ -181,7 +181,9 @@ class WorkerCrashed(TaskError):
         attempts: int = 0,
     ) -> None:
         is_known = exit_signal is not None or exit_status is not None
-        ending = _ending(exit_status if exit_signal is None else -exit_signal) if is_known else "ended with its supervisor"
+        ending = (
+            _ending(exit_status if exit_signal is None else -exit_signal) if is_known else "ended with its supervisor"
+        )
         memory = f" Its memory was {peak_memory >> 20} MiB at the most." if peak_memory else ""
         super().__init__(
             f"worker {pid} {ending} while it ran{' ' + function if function else ''}."
@@ -280,7 +282,9 @@ def _signal_name(number: int) -> str:
 def _advice(exit_signal: int | None, exit_status: int | None, out_of_memory: bool, has_stack: bool) -> str:
     """What to do next, for whoever reads a `WorkerCrashed`."""
     if out_of_memory:
-        return "The kernel's out-of-memory killer did that: give the task less to hold, or its control group more memory."
+        return (
+            "The kernel's out-of-memory killer did that: give the task less to hold, or its control group more memory."
+        )
     if exit_signal is None:
         if exit_status is None:
             return "Somebody killed the supervisor, which was replaced; its workers end with it."
@@ -289,7 +293,11 @@ def _advice(exit_signal: int | None, exit_status: int | None, out_of_memory: boo
         case "SIGKILL":
             return "Nobody but the kernel or a person sends that: look for the out-of-memory killer in dmesg."
         case "SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGFPE" | "SIGABRT":
-            where = "where, the stack below says" if has_stack else "call the function directly under `python -X faulthandler` to see where"
+            where = (
+                "where, the stack below says"
+                if has_stack
+                else "call the function directly under `python -X faulthandler` to see where"
+            )
             return f"Native code crashed: {where}."
         case _:
             return "Find out who sends that signal."

@@ -29,7 +29,7 @@ def usable_memory(root: str = "/") -> int:
     """How many bytes of RAM this process may use: what the machine has, or what a cgroup or `ulimit -v` leaves it.
 
     Raises:
-        OSError: /proc/meminfo does not say how much there is.
+        OSError: /proc/meminfo can't be read, or does not say how much there is.
     """
     return min([_machine_memory(root), *_memory_limits(root), *_address_space()])
 
@@ -84,7 +84,9 @@ def _memory_limits(root: str) -> Iterator[int]:
 
 
 def _machine_memory(root: str) -> int:
-    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+    with open(os.path.join(root, "proc/meminfo"), encoding="ascii", errors="replace") as file:
+        lines = file.readlines()
+    for line in lines:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"{os.path.join(root, 'proc/meminfo')} does not say how much memory there is")

@@ -14,6 +14,7 @@ from localq.config import QueueConfig
 from localq.errors import AttachError, InitializerFailed, QueueClosed
 from localq.pool.attach import Reached, reach
 from localq.pool.processes import ended_by, open_process
+from localq.pool.visitors import HERE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,10 +85,27 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
     try:
         told, here = reached.told, ".".join(map(str, sys.version_info[:2]))
         if told["python"] != here:
-            raise AttachError(f"queue {name!r} runs on Python {told['python']}, and this is {here}: functions can't travel")
-        names = ("name", "workers", "capacity", "memory", "result_cache_size", "result_ttl", "max_retries", "serialization")
+            raise AttachError(
+                f"queue {name!r} runs on Python {told['python']}, and this is {here}: functions can't travel"
+            )
+        names = (
+            "name",
+            "workers",
+            "capacity",
+            "memory",
+            "result_cache_size",
+            "result_ttl",
+            "max_retries",
+            "serialization",
+        )
         config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})
-        return reached, config, Attachment(reached)
+        hold = Attachment(reached)
+        try:
+            reached.connection.send(HERE)
+        except OSError:
+            hold.end(0.0)
+            raise AttachError(f"queue {name!r} ended just now") from None
+        return reached, config, hold
     except BaseException:
         reached.let_go()
         raise

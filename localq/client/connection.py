@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         def call(self) -> None: ...
         def end(self, patience: float) -> None: ...
 
+
 __all__ = ["Connection"]
 
 PATIENCE = (

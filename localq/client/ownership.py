@@ -50,7 +50,9 @@ class Ownership:
         self._failure: Callable[[], Exception] | None = None
         self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the threads of the user
+        mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, signal.valid_signals()
+        )  # signals are for the threads of the user
         try:
             self._thread.start()
         except BaseException:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from array import array
-from struct import unpack
+from struct import pack, unpack
 
 from localq import _native
 from localq._native import Space
@@ -54,8 +54,8 @@ def reach(name: str, as_client: bool, timeout: float) -> Reached:
     path = address_of(name)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
+        _connect(connection, path, name, timeout)
         connection.settimeout(timeout)
-        _connect(connection, path, name)
         answer, fds = _ask(connection, CLIENT if as_client else READER, name, timeout)
         try:
             told = _understand(answer, name)
@@ -71,8 +71,10 @@ def reach(name: str, as_client: bool, timeout: float) -> Reached:
         raise
 
 
-def _connect(connection: socket.socket, path: str, name: str) -> None:
+def _connect(connection: socket.socket, path: str, name: str, timeout: float) -> None:
     try:
+        # The kernel waits for room in the queue of visitors only on behalf of a socket that may block.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pack("ll", int(timeout), int(timeout % 1 * 1e6)))
         connection.connect(path)
     except FileNotFoundError:
         others = queue_names()
@@ -83,7 +85,7 @@ def _connect(connection: socket.socket, path: str, name: str) -> None:
             f"queue {name!r} is not running any more: its owner was killed and left a socket. `localq doctor --clean`"
             " removes it"
         ) from None
-    except TimeoutError:
+    except BlockingIOError:
         raise AttachError(f"queue {name!r} does not answer: too many are waiting for its supervisor") from None
     except OSError as error:
         raise AttachError(f"queue {name!r} can't be reached by {path}: {error.strerror}") from None

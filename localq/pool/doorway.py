@@ -93,8 +93,19 @@ def _listen(name: str) -> Doorway:
 
 
 def is_stale(path: str) -> bool:
-    """Whether nobody listens at a socket any more. A full backlog, or a refusal to look, means that somebody does."""
+    """Whether nobody listens at a socket any more. A full backlog, or a refusal to look, means that somebody does.
+
+    Raises:
+        AttachError: what is there is no socket.
+    """
     import _socket
+    from stat import S_ISSOCK
+
+    try:
+        if not S_ISSOCK(os.lstat(path).st_mode):
+            raise AttachError(f"{path} is no socket, and was not made by localq")
+    except FileNotFoundError:
+        return True
 
     with _closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)) as probe:
         try:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["WITH_SUPERVISOR", "Allowance", "Recovered", "recover"]
 
-WITH_SUPERVISOR = 0x7F  # a wait status of nobody who is dead: it was killed with its supervisor, and nobody could wait for it
+WITH_SUPERVISOR = (
+    0x7F  # a wait status of nobody who is dead: it was killed with its supervisor, and nobody could wait for it
+)
 
 MOST_PASSES = (
     16  # a pass that finds labels leaves fewer behind, unless a ring is full: then workers have to empty it first

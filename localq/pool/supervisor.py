@@ -78,7 +78,9 @@ class Supervisor:
         self.label = space.join(ROLE_SUPERVISOR, os.getpid(), started_at(os.getpid()))
         self.children: dict[int, _Child] = {}  # by pidfd
         self.strangers: dict[int, int] = {}  # pidfd to label: workers of an earlier supervisor, which are ending
-        self.unfinished: list[tuple[int, int, int]] = []  # labels, wait statuses, reports of dead, not all recovered yet
+        self.unfinished: list[
+            tuple[int, int, int]
+        ] = []  # labels, wait statuses, reports of dead, not all recovered yet
         self.failed_starts = 0
         self.allowance = Allowance(brief.workers, time.monotonic())
         self.start_at: float | None = None  # when the next worker may be started, after failed starts

@@ -2,7 +2,8 @@
 """Who comes in by the socket, and what they are given: the supervisor's half of attaching.
 
 One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a row
-in the roster as well; it keeps the connection open, but what proves its death is its pidfd. Nothing that a visitor says
+in the roster as well, and says one word more before it acts under that label; it keeps the connection open, but what proves
+its death is its pidfd. Nothing that a visitor says
 is trusted: only processes of the same user are answered, a packet has a few bytes, and who says nothing is sent away.
 """
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from localq._native import Space
 
-__all__ = ["CLIENT", "MOST_BYTES", "READER", "Visitors"]
+__all__ = ["CLIENT", "HERE", "MOST_BYTES", "READER", "Visitors"]
 
 CLIENT, READER = b"localq2 client", b"localq2 reader"  # what one may want
+HERE = b"localq2 here"  # a client has its label, and will use it from now on
 MOST_BYTES = 65536  # of any packet
 MOST_WAITING = 64  # visitors that have not said yet what they want
 PATIENCE = 2.0  # seconds for saying it
@@ -33,13 +35,14 @@ CREDENTIALS = 12  # bytes: pid, uid, gid
 
 
 class _Visitor:
-    __slots__ = ("arrived", "label", "pid", "pidfd", "socket")
+    __slots__ = ("arrived", "is_here", "label", "pid", "pidfd", "socket")
 
     def __init__(self, socket: _socket.socket, pid: int) -> None:
         self.socket: _socket.socket | None = socket  # None: it was lost, and the process lives on
         self.pid = pid
         self.arrived = time.monotonic()
         self.label = 0  # of a client, once it is one
+        self.is_here = False  # it has said that it acts under its label
         self.pidfd = -1
 
 
@@ -47,7 +50,12 @@ class Visitors:
     """All who came in and are not gone. Each event is one call of `handle`."""
 
     def __init__(
-        self, space: Space, door: int, poll: epoll, describe: Callable[[], dict[str, object]], bury: Callable[[int], None]
+        self,
+        space: Space,
+        door: int,
+        poll: epoll,
+        describe: Callable[[], dict[str, object]],
+        bury: Callable[[int], None],
     ) -> None:
         """`describe()` is what a visitor is told of the queue; `bury(label)` finishes what a dead client began."""
         self._space = space
@@ -94,6 +102,7 @@ class Visitors:
             return
         visitor = _Visitor(None, pid)  # type: ignore[arg-type]
         visitor.label = label
+        visitor.is_here = True  # perhaps: then it must not be buried while it lives
         self._watch(visitor, pidfd)
 
     def prune(self) -> None:
@@ -144,7 +153,7 @@ class Visitors:
         if not said:
             self._hang_up(visitor)
         elif visitor.label:
-            pass  # a client has nothing more to say
+            visitor.is_here = True
         elif said == CLIENT:
             self._let_client_in(visitor)
         elif said == READER:
@@ -193,12 +202,12 @@ class Visitors:
             pass
 
     def _hang_up(self, visitor: _Visitor) -> None:
-        """The connection has ended. A client may have left, have been replaced by exec, or have lost a descriptor that
-        it did not know to be ours: then it goes on, and only its end counts."""
+        """The connection has ended. A client may never have begun, may have left, have been replaced by exec, or have lost
+        a descriptor that it did not know to be ours: then it goes on, and only its end counts."""
         row = self._space.row(visitor.label & 0xFFF) if visitor.label else None
         if row is None or row["label"] != visitor.label:  # never a client, or it has left
             self._forget(visitor)
-        elif not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
+        elif not visitor.is_here or not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
             self._end(visitor)
         else:
             self._drop_connection(visitor)
