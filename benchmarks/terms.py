@@ -23,6 +23,7 @@ class Terms:
         map_items_unchunked: the same where every item may travel alone.
         pending: tasks that wait while the client's memory is read.
         starts: fresh interpreters a turn.
+        kills: processes that are killed a turn.
         turn_timeout: seconds after which a turn is taken to hang.
         limits_program: path of the compiled limits.c; empty where there is none.
     """
@@ -37,6 +38,7 @@ class Terms:
     map_items_unchunked: int = 5_000
     pending: int = 10_000
     starts: int = 5
+    kills: int = 40
     turn_timeout: float = 300.0
     limits_program: str = ""
 
@@ -52,6 +54,7 @@ class Terms:
             map_items_unchunked=500,
             pending=5_000,
             starts=2,
+            kills=12,
             turn_timeout=60.0,
         )
 

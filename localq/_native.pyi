@@ -65,7 +65,9 @@ def die_with_parent(parent: int) -> None:
     """The kernel kills this process when its parent ends. `parent` is who that should be: it may be gone already."""
 
 def guard_last_words(fd: int) -> None:
-    """The handlers of fatal signals, as they are now, run only while `fd` is the file that it is now. Raises OSError."""
+    """The handlers of fatal signals, as they are now, run only while `fd` is the file that it is now.
+
+    Raises OSError."""
 
 def now_ns() -> int:
     """CLOCK_MONOTONIC, as the times in slots are."""
@@ -148,7 +150,9 @@ class Space:
         """The kernel proved this process dead: its words may be recovered."""
 
     def recover(self, label: int, wait_status: int, report: int = 0) -> tuple[int, int, int, int]:
-        """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
+        """One pass. `report`: the number that write_report returned.
+
+        Returns (labels found, requeued, crashed, released)."""
 
     def release(self, label: int) -> None:
         """No word bears the label any more: the row may be used again."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What it takes to use a queue that another process owns: to notice when it ends, and to leave.
 
-The counterpart of `localq.client.ownership`. It keeps the connection by which it came open: its end tells the supervisor
-that this process was replaced by exec.
+The counterpart of `localq.client.ownership`. It keeps the connection by which it came open: its end tells the
+supervisor that this process was replaced by exec.
 """
 
 from __future__ import annotations

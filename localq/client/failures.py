@@ -30,7 +30,7 @@ def crashed(
     report: tuple[int, bool, str] | None,
     function: Callable[..., object] | str | None,
 ) -> WorkerCrashed:
-    """`wait_status` is what waitpid said of the worker, if anybody could ask; `report` is what else is known of its end:
+    """`wait_status` is what waitpid said of the worker, if anybody could ask; `report` what else is known of its end:
     peak memory in bytes, whether memory was short, its last Python stack."""
     code = None if wait_status == WITH_SUPERVISOR else os.waitstatus_to_exitcode(wait_status)
     exit_signal, exit_status = (-code, None) if code is not None and code < 0 else (None, code)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What it takes to own a queue: its supervisor is watched, and replaced when it is lost.
 
-Used by the connection of whoever opened the queue. A thread sleeps on the supervisor's pidfd, so that a replacement does
-not have to wait until somebody waits for a result. It holds nothing of the queue but the shared memory, so a queue that
-is dropped is still collected. What the new supervisor does with what the old one left is the supervisor's own business.
+Used by the connection of whoever opened the queue. A thread sleeps on the supervisor's pidfd, so that a replacement
+does not have to wait until somebody waits for a result. It holds nothing of the queue but the shared memory, so a queue
+that is dropped is still collected. What the new supervisor does with what the old one left is its own business.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Ownership:
         self._failure: Callable[[], Exception] | None = None
         self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
-        mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, signal.valid_signals()
-        )  # signals are for the threads of the user
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the user's threads
         try:
             self._thread.start()
         except BaseException:
@@ -76,8 +74,8 @@ class Ownership:
         return self._failure
 
     def _stand_in(self) -> None:
-        """The supervisor was stopped (SIGSTOP). Its workers go on; for those that die, somebody else has to do its work:
-        anybody may recover. Once none is left, it must go, for only a supervisor can fork workers."""
+        """The supervisor was stopped (SIGSTOP). Its workers go on; for those that die, somebody else has to do its
+        work: anybody may recover. Once none is left, it must go, for only a supervisor can fork workers."""
         living = 0
         for row in self._space.rows():
             if row["role"] != ROLE_WORKER or not row["live"]:
@@ -128,13 +126,12 @@ class Ownership:
             began, were_up = time.monotonic(), self._count_of_supervisors()
             if not self._see_end():
                 return
-            lost = self._supervisor
             if self._space.phase >= PHASE_STOPPED:
                 self._failure = lambda: QueueClosed("its supervisor was told to end (SIGTERM)")
                 return
             in_a_row = 0 if time.monotonic() - began > LONG_LIFE else in_a_row + 1
             if in_a_row >= FAILED_STARTS and self._count_of_supervisors() == were_up:
-                self._give_up(lambda: SupervisorLost(lost.pid, lost.exit_status))
+                self._give_up()
                 return
             if in_a_row > 1 and self._sleep(min(BACK_OFF * 2.0**in_a_row, BACK_OFF_MOST)):
                 return
@@ -174,8 +171,9 @@ class Ownership:
             lost.close()
             return True
 
-    def _give_up(self, failure: Callable[[], Exception]) -> None:
-        self._failure = failure
+    def _give_up(self) -> None:
+        lost = self._supervisor
+        self._failure = lambda: SupervisorLost(lost.pid, lost.exit_status)
         self._space.set_phase(PHASE_BROKEN)  # wakes everybody who waits
 
     def _say(self, what: str) -> None:

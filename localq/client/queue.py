@@ -234,7 +234,6 @@ class LocalQueue:
         try:
             if door is not None:
                 config = config.replace(name=door.name)
-            starter = Starter(space, config, door)
             connection = _own(space, config, door)
         except BaseException:
             if door is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reach a running queue by its name: the visitor's half of what `localq.pool.visitors` answers.
 
-Used by clients that attach and by those who only look. What comes back is not trusted before it was verified: the socket
-must belong to this user, and the Space must be one.
+Used by clients that attach and by those who only look. What comes back is not trusted before it was verified: the
+socket must belong to this user, and the Space must be one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Reached:
 
 
 def reach(name: str, as_client: bool, timeout: float) -> Reached:
-    """Ask the queue of that name for its memory. `as_client`: to submit; else to look, with memory that can't be written.
+    """Ask the queue of that name for its memory. `as_client`: to submit; else to look, at memory that can't be written.
 
     Raises:
         AttachError: there is no such queue, it is another user's, it does not answer within `timeout` seconds, or it

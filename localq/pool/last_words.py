@@ -26,7 +26,7 @@ EXTENSIONS = b"\nExtension modules:"
 
 
 def keep_last_words(pipe: int) -> None:
-    """In a worker: write the stacks of all threads into `pipe` when a fatal signal arrives. A full pipe cuts them, and a
+    """In a worker: write the stacks of all threads into `pipe` when a fatal signal arrives. A full pipe cuts them; a
     task that has closed the pipe and opened something else in its place loses nothing but these words."""
     import faulthandler
 

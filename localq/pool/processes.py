@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the kernel says of a process: whether it is still the one that was meant, how it is, what it maps.
 
-Used by whoever buries: a pid alone proves nothing, because pids are used again. A pid and the time its process began do.
+Used by whoever buries: a pid alone proves nothing, because pids are used again. A pid and the time its process began
+do.
 """
 
 from __future__ import annotations

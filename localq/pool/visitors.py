@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Who comes in by the socket, and what they are given: the supervisor's half of attaching.
 
-One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a row
-in the roster as well, and says one word more before it acts under that label; it keeps the connection open, but what proves
-its death is its pidfd. Nothing that a visitor says
-is trusted: only processes of the same user are answered, a packet has a few bytes, and who says nothing is sent away.
+One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a
+row in the roster as well, and says one word more before it acts under that label; it keeps the connection open, but
+what proves its death is its pidfd. Nothing that a visitor says is trusted: only processes of the same user are answered,
+a packet has a few bytes, and who says nothing is sent away.
 """
 
 from __future__ import annotations
@@ -195,15 +195,16 @@ class Visitors:
 
     def _refuse(self, visitor: _Visitor, reason: str) -> None:
         told = _native.encode_value({"refused": reason})
-        assert told is not None and visitor.socket is not None
+        assert told is not None
+        assert visitor.socket is not None
         try:
             visitor.socket.send(told)
         except OSError:
             pass
 
     def _hang_up(self, visitor: _Visitor) -> None:
-        """The connection has ended. A client may never have begun, may have left, have been replaced by exec, or have lost
-        a descriptor that it did not know to be ours: then it goes on, and only its end counts."""
+        """The connection has ended. A client may never have begun, may have left, have been replaced by exec, or have
+        lost a descriptor that it did not know to be ours: then it goes on, and only its end counts."""
         row = self._space.row(visitor.label & 0xFFF) if visitor.label else None
         if row is None or row["label"] != visitor.label:  # never a client, or it has left
             self._forget(visitor)

@@ -83,10 +83,13 @@ def test_a_segmentation_fault_is_told_with_the_python_stack_and_what_ran(q):
 
     assert isinstance(error, WorkerCrashed)
     assert error.function == "tests.crash.test_last_words.crash_inside"
-    assert error.stack.count("in crash_inside") == 3 and "string_at" in error.stack
+    assert error.stack.count("in crash_inside") == 3
+    assert "string_at" in error.stack
     assert "localq/pool" not in error.stack  # what is below the task's own frames helps nobody
-    assert error.stack in str(error) and error.function in str(error)
-    assert error.peak_memory is not None and 1 << 20 < error.peak_memory < 1 << 32
+    assert error.stack in str(error)
+    assert error.function in str(error)
+    assert error.peak_memory is not None
+    assert 1 << 20 < error.peak_memory < 1 << 32
     assert not error.out_of_memory
     read = q.get_task_result(id_of(future))
     assert isinstance(read.error, WorkerCrashed)
@@ -172,7 +175,8 @@ def test_the_kernels_out_of_memory_killer_costs_only_its_task(memory_group):
 
         assert isinstance(error, WorkerCrashed)
         assert error.exit_signal == signal.SIGKILL
-        assert error.peak_memory is not None and error.peak_memory > 40 << 20
+        assert error.peak_memory is not None
+        assert error.peak_memory > 40 << 20
         assert queue.delay(tasks.same, 2).result(PATIENCE) == 2
 
 
@@ -259,4 +263,5 @@ def test_a_killed_worker_is_gone_and_another_takes_its_task(gate: Gate):
         gate.open()
 
         assert future.result(PATIENCE) == "again"
-        assert is_gone(first) and future.worker_pid != first
+        assert is_gone(first)
+        assert future.worker_pid != first

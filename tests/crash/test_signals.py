@@ -59,7 +59,9 @@ def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> No
 
 @pytest.mark.parametrize("place", PLACES)
 def test_one_ctrl_c_raises_promptly_and_leaves_the_queue_as_the_user_wrote_it(tmp_path, place):
-    program = PROLOGUE + f"""
+    program = (
+        PROLOGUE
+        + f"""
     try:
         {PLACES[place]}
     except KeyboardInterrupt:
@@ -71,6 +73,7 @@ def test_one_ctrl_c_raises_promptly_and_leaves_the_queue_as_the_user_wrote_it(tm
         q.close(cancel_pending=True, timeout=0)
         print("usable")
     """
+    )
     with Gate(tmp_path) as gate, start_script(tmp_path, program, gate.path) as process:
         pids = pids_of(process)
         gate.wait_for_arrivals(1)
@@ -105,7 +108,9 @@ def test_a_script_that_catches_nothing_ends_promptly_with_one_traceback_and_no_o
 
 
 def test_after_ctrl_c_in_a_map_the_next_map_is_right(tmp_path):
-    program = PROLOGUE + """
+    program = (
+        PROLOGUE
+        + """
     try:
         list(q.map(tasks.slow, [gate] * 50, chunksize=1))
     except KeyboardInterrupt:
@@ -114,6 +119,7 @@ def test_after_ctrl_c_in_a_map_the_next_map_is_right(tmp_path):
     print(list(q.map(tasks.same, range(1000))) == list(range(1000)))
     q.close()
     """
+    )
     with Gate(tmp_path) as gate, start_script(tmp_path, program, gate.path) as process:
         pids_of(process)
         gate.wait_for_arrivals(1)
@@ -128,12 +134,15 @@ def test_after_ctrl_c_in_a_map_the_next_map_is_right(tmp_path):
 # ---- SIGTERM
 
 
-DRAIN = PROLOGUE.replace("capacity=8", "capacity=64") + """
+DRAIN = (
+    PROLOGUE.replace("capacity=8", "capacity=64")
+    + """
     for number in range(6):
         q.delay(tasks.slow, gate)
         q.delay(tasks.record, sys.argv[2], str(number))
     {wait}
 """
+)
 
 
 @pytest.mark.parametrize("wait", ["q.close()", "time.sleep(1000)", "while True: pass"])
@@ -195,7 +204,11 @@ def test_a_second_sigterm_ends_at_once(tmp_path):
             pids = pids_of(process)
             gate.wait_for_arrivals(2)
             process.send_signal(signal.SIGTERM)
-            eventually(lambda: b"SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_bytes()) and not handles(status))
+            eventually(
+                lambda: (
+                    b"SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_bytes()) and not handles(status)
+                )
+            )
 
             process.send_signal(signal.SIGTERM)
 

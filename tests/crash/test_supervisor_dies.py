@@ -254,7 +254,8 @@ def test_what_is_not_done_within_the_drain_timeout_fails_and_everybody_ends(gate
 
         for future in futures:
             error = future.exception(PATIENCE)
-            assert isinstance(error, QueueClosed) and "SIGTERM" in str(error)
+            assert isinstance(error, QueueClosed)
+            assert "SIGTERM" in str(error)
         eventually(lambda: is_gone(worker) and is_gone(supervisor))
 
 

@@ -19,7 +19,15 @@ from tests.support import tasks
 from tests.support.queues import PATIENCE, audit, wait_until_staffed
 from tests.support.scripts import run_script
 
-SIZES = dict(capacity=16, result_cache_size=4, queues=1, cpus=1, memory=1 << 20, ttl_ms=1000, identity=1)
+SIZES = {
+    "capacity": 16,
+    "result_cache_size": 4,
+    "queues": 1,
+    "cpus": 1,
+    "memory": 1 << 20,
+    "ttl_ms": 1000,
+    "identity": 1,
+}
 
 
 def with_limit(limit: int, soft: int) -> tuple[int, int]:
@@ -29,18 +37,21 @@ def with_limit(limit: int, soft: int) -> tuple[int, int]:
     return before
 
 
-@pytest.mark.parametrize("room", range(0, 14))
+@pytest.mark.parametrize("room", range(14))
 def test_a_queue_that_gets_too_few_descriptors_says_so_and_leaves_nothing(room):
     """Whatever is the first that can't be had; the check after each test sees what is left."""
     used = len(os.listdir("/proc/self/fd"))
     before = with_limit(resource.RLIMIT_NOFILE, used - 1 + room)
+    queue = refusal = None
     try:
         queue = LocalQueue(workers=1)
     except OSError as error:
-        assert error.errno == errno.EMFILE
-        return
+        refusal = error.errno
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    if queue is None:
+        assert refusal == errno.EMFILE
+        return
     with queue:
         assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
 
@@ -73,7 +84,9 @@ def test_where_memfd_is_refused_the_queue_says_so(tmp_path):
         """
         import ctypes, struct
         from localq import LocalQueue
-        SECCOMP_SET_MODE_FILTER, PR_SET_NO_NEW_PRIVS, MEMFD_CREATE = 1, 38, {"x86_64": 319, "aarch64": 279}[__import__("os").uname().machine]
+        import os
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
+        MEMFD_CREATE = {"x86_64": 319, "aarch64": 279}[os.uname().machine]
         program = b"".join(struct.pack("HBBI", *each) for each in [
             (0x20, 0, 0, 0),                              # load the number of the call
             (0x15, 0, 1, MEMFD_CREATE),                   # is it that one?
@@ -84,14 +97,15 @@ def test_where_memfd_is_refused_the_queue_says_so(tmp_path):
         code = ctypes.create_string_buffer(program)
         filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(code)))
         assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-        assert libc.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
+        assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0) == 0, ctypes.get_errno()
         try:
             LocalQueue(workers=1)
         except OSError as error:
             print(type(error).__name__, error)
         """,
     )
-    assert "PermissionError" in said and "shared memory" in said
+    assert "PermissionError" in said
+    assert "shared memory" in said
 
 
 def test_workers_that_cannot_be_forked_are_started_once_they_can(tmp_path):
@@ -128,7 +142,8 @@ def test_a_pid_that_is_used_again_is_not_taken_for_the_process_that_had_it():
     own = started_at(os.getpid())
     assert own > 0
     pidfd = open_process(os.getpid(), own)
-    assert pidfd is not None and not ended_by(pidfd)
+    assert pidfd is not None
+    assert not ended_by(pidfd)
     os.close(pidfd)
 
     assert open_process(os.getpid(), own - 1) is None  # an earlier process of that number

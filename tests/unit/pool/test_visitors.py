@@ -18,7 +18,7 @@ from localq.addresses import address_of, queue_names, runtime_dir
 from localq.pool.attach import reach
 from localq.pool.visitors import CLIENT, MOST_WAITING, READER
 from tests.support import tasks
-from tests.support.queues import PATIENCE, audit, supervisor_of, wait_until_staffed
+from tests.support.queues import PATIENCE, audit, read, supervisor_of, wait_until_staffed
 from tests.support.waiting import eventually
 
 OTHER_UID = 65534  # nobody
@@ -37,10 +37,10 @@ def test_an_attached_client_submits_maps_reads_by_id_and_cancels(q, gate):
         assert list(client.map(lambda number: number * 2, range(100))) == [number * 2 for number in range(100)]
         mine = q.delay(tasks.same, "by the owner")
         assert mine.result(PATIENCE) == "by the owner"
-        assert client.get_task_result(mine.task_id).value == "by the owner"
+        assert read(client, mine.task_id).value == "by the owner"
         theirs = client.delay(tasks.same, "by the client")
         theirs.result(PATIENCE)
-        assert q.get_task_result(theirs.task_id).value == "by the client"
+        assert read(q, theirs.task_id).value == "by the client"
 
         held = [q.delay(tasks.slow, gate.path) for _ in range(2)]
         gate.wait_for_arrivals(2)
@@ -80,10 +80,14 @@ def test_a_thousand_come_and_go_and_leave_nothing(q):
 
 
 def test_the_roster_that_is_full_refuses_and_has_room_again(q):
-    clients = []
-    with pytest.raises(AttachError, match="more than 255 processes"):
-        for _ in range(300):
+    clients: list[LocalQueue] = []
+
+    def attach_many() -> None:
+        while len(clients) < 300:
             clients.append(LocalQueue.attach(q.name))
+
+    with pytest.raises(AttachError, match="more than 255 processes"):
+        attach_many()
     for client in clients:
         client.close()
 
@@ -182,7 +186,7 @@ def as_other_user(act: Callable[[], object]) -> str:
             os.setresgid(OTHER_UID, OTHER_UID, OTHER_UID)
             os.setresuid(OTHER_UID, OTHER_UID, OTHER_UID)
             said = str(act())
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:
             said = f"{type(error).__name__}: {error}"
         os.write(tell, said.encode())
         os._exit(0)
@@ -221,7 +225,8 @@ def test_another_users_process_at_the_socket_is_refused_by_the_supervisor(open_f
 
         said = as_other_user(ask)
 
-        assert "refused" in said and ", []," in said  # words, and no descriptors
+        assert "refused" in said
+        assert ", []," in said
         assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
         assert {row["pid"] for row in queue._space.rows() if row["role"] == 1} == {os.getpid()}
 
@@ -233,7 +238,8 @@ def test_another_user_who_tries_to_attach_is_told_whose_queue_it_is(open_folder)
 
         said = as_other_user(lambda: LocalQueue.attach("mine"))
 
-        assert said.startswith("AttachError") and "belongs to a process of user 0" in said
+        assert said.startswith("AttachError")
+        assert "belongs to a process of user 0" in said
 
 
 def test_a_socket_that_another_user_put_there_is_not_talked_to(open_folder):
