@@ -3,7 +3,7 @@
 
 One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a
 row in the roster as well, and says one word more before it acts under that label; it keeps the connection open, but
-what proves its death is its pidfd. Nothing that a visitor says is trusted: only processes of the same user are answered,
+what proves its death is its pidfd. Nothing a visitor says is trusted: only processes of the same user are answered,
 a packet has a few bytes, and who says nothing is sent away.
 """
 
