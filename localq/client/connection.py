@@ -101,8 +101,8 @@ class Connection:
             self._break(failure)
 
     def _break(self, make_error: Callable[[], Exception]) -> None:
-        """It broke: what waits fails with that error, and so does every later call."""
-        self.client.closed = make_error
+        """It broke: what waits fails with that error, and so does every later call (unless it was closed before)."""
+        self.client.closed = self.client.closed or make_error
         self.client.fail_all(lambda task_id: make_error())
 
     def close(self, wait: bool = True, cancel_pending: bool = False, timeout: float | None = None) -> None:

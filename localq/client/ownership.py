@@ -11,12 +11,12 @@ from __future__ import annotations
 import _signal as signal  # see localq.pool.process
 import os
 import select
-import sys
 import time
 from threading import Thread, current_thread
 
-from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_WORKER
-from localq.errors import InitializerFailed, QueueClosed, SupervisorLost
+from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
+from localq.errors import ConfigError, InitializerFailed, QueueClosed, SupervisorLost
+from localq.pool.notices import notice
 from localq.pool.processes import ended_by, is_stopped, open_process
 from localq.pool.recovery import WITH_SUPERVISOR, recover
 
@@ -126,7 +126,9 @@ class Ownership:
             began, were_up = time.monotonic(), self._count_of_supervisors()
             if not self._see_end():
                 return
-            if self._space.phase >= PHASE_STOPPED:
+            if self._space.phase == PHASE_BROKEN:
+                return  # it has told why
+            if self._space.phase == PHASE_STOPPED:
                 self._failure = lambda: QueueClosed("its supervisor was told to end (SIGTERM)")
                 return
             in_a_row = 0 if time.monotonic() - began > LONG_LIFE else in_a_row + 1
@@ -159,12 +161,18 @@ class Ownership:
     def _replace(self) -> bool:
         """Start another one, however long that takes; False when told to leave."""
         lost = self._supervisor
-        self._say(f"the supervisor (pid {lost.pid}) was lost: {_ending(lost.exit_status)}; starting another one")
+        notice(
+            self._name, f"the supervisor (pid {lost.pid}) was lost: {_ending(lost.exit_status)}; starting another one"
+        )
+        self._bury(lost)
         while True:
             try:
                 self._supervisor = self._starter.start()
+            except ConfigError:  # no interpreter to execute: it was there in the beginning
+                self._give_up()
+                return False
             except OSError as error:  # no descriptor, process or memory to be had just now
-                self._say(f"the supervisor could not be started: {error}; trying again")
+                notice(self._name, f"the supervisor could not be started: {error}; trying again")
                 if self._sleep(BACK_OFF_MOST):
                     return False
                 continue
@@ -176,11 +184,11 @@ class Ownership:
         self._failure = lambda: SupervisorLost(lost.pid, lost.exit_status)
         self._space.set_phase(PHASE_BROKEN)  # wakes everybody who waits
 
-    def _say(self, what: str) -> None:
-        try:
-            sys.stderr.write(f"localq {self._name}: {what}\n")
-        except (OSError, ValueError, AttributeError):
-            pass  # closed, or nobody reads it any more
+    def _bury(self, lost: SupervisorProcess) -> None:
+        """Its row is needed by the next one, where many clients have taken all others. Its workers' are that one's."""
+        for row in self._space.rows():
+            if row["role"] == ROLE_SUPERVISOR and row["pid"] == lost.pid:
+                recover(self._space, row["label"], 0)
 
 
 def _ending(exit_status: int | None) -> str:

@@ -116,10 +116,17 @@ class SupervisorProcess:
 
     def call(self, word: bytes = LOOK) -> None:
         """Make it look at the phase of the Space, or (KILL) end at once."""
+        # A program may have SIGPIPE end it, as tools in a shell's pipeline do; that it is gone is none of its business.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         try:
             os.write(self._tell, word)
-        except OSError:  # gone, or so full of calls that it will look anyway
+        except BrokenPipeError:
+            if signal.SIGPIPE not in mask:
+                signal.sigtimedwait({signal.SIGPIPE}, 0)
+        except OSError:  # so full of calls that it will look anyway
             pass
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def stop(self, patience: float) -> None:
         """See it end: by itself, now that the phase says so; after `patience` seconds by a word that makes it kill its

@@ -34,6 +34,7 @@ from localq._native import (
 )
 from localq.pool.brief import KILL, Brief
 from localq.pool.doorway import remove_socket
+from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover
 from localq.pool.visitors import Visitors
@@ -95,7 +96,9 @@ class Supervisor:
             os._exit(0)
         self.poll = select.epoll()
         self.signalled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # by the handler of SIGTERM
-        self.visitors = Visitors(space, door, self.poll, self.describe, lambda label: self.finish_for(label, 0))
+        self.visitors = Visitors(
+            space, door, self.poll, brief.workers, self.describe, lambda label: self.finish_for(label, 0)
+        )
 
     def run(self) -> NoReturn:
         """Until the owner is gone or has closed the queue and all is done."""
@@ -267,8 +270,7 @@ class Supervisor:
         self.last_words = LastWords(self.space, self.label)
 
     def say(self, what: str) -> None:
-        """To whoever reads the owner's stderr."""
-        sys.stderr.write(f"localq {self.brief.name}: {what}\n")
+        notice(self.brief.name, what)
 
     def finish_for(self, label: int, status: int, report: int = 0) -> None:
         """Finish what a dead process began, or note that a full ring has to be emptied by workers first."""
@@ -463,7 +465,7 @@ def main(control: int, payload: int, brief_fd: int, hear: int, tell: int, door: 
         try:
             os.chdir(brief.cwd)
         except OSError as error:
-            sys.stderr.write(f"localq {brief.name}: the client's working directory can't be entered: {error}\n")
+            notice(brief.name, f"the client's working directory can't be entered: {error}")
     run_supervisor(Space.open(control, payload), brief, hear, tell, door)
 
 

@@ -29,6 +29,8 @@ __all__ = ["CLIENT", "HERE", "MOST_BYTES", "READER", "Visitors"]
 CLIENT, READER = b"localq2 client", b"localq2 reader"  # what one may want
 HERE = b"localq2 here"  # a client has its label, and will use it from now on
 MOST_BYTES = 65536  # of any packet
+ROWS = 255  # of the roster
+OTHER_ROWS = 10  # for the owner, the supervisor and its successor, and workers that are dead and not yet recovered
 MOST_WAITING = 64  # visitors that have not said yet what they want
 PATIENCE = 2.0  # seconds for saying it
 CREDENTIALS = 12  # bytes: pid, uid, gid
@@ -54,13 +56,16 @@ class Visitors:
         space: Space,
         door: int,
         poll: epoll,
+        workers: int,
         describe: Callable[[], dict[str, object]],
         bury: Callable[[int], None],
     ) -> None:
-        """`describe()` is what a visitor is told of the queue; `bury(label)` finishes what a dead client began."""
+        """`workers`: so many the roster must have room for, whoever comes; `describe()` is what a visitor is told of the
+        queue; `bury(label)` finishes what a dead client began."""
         self._space = space
         self._door = door
         self._poll = poll
+        self._most_clients = ROWS - OTHER_ROWS - workers
         self._describe = describe
         self._bury = bury
         self._by_fd: dict[int, _Visitor] = {}  # of both their descriptors
@@ -165,6 +170,10 @@ class Visitors:
 
     def _let_client_in(self, visitor: _Visitor) -> None:
         """The pidfd first, then the look whether the connection still stands: so it is the one who asked."""
+        if sum(bool(each.label) for each in set(self._by_fd.values())) >= self._most_clients:
+            self._refuse(visitor, f"all {self._most_clients} places for clients are taken")
+            self._forget(visitor)
+            return
         try:
             pidfd = os.pidfd_open(visitor.pid)
         except OSError:

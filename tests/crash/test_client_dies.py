@@ -63,3 +63,53 @@ def test_a_client_killed_while_its_supervisor_starts_leaves_nobody(tmp_path):
 
     assert process.returncode == -signal.SIGKILL
     eventually(lambda: is_gone(int(out)), within=5)
+
+
+def test_an_owner_that_becomes_another_program_by_exec_leaves_nobody(tmp_path):
+    program = PROGRAM.replace("time.sleep(1000)", 'os.execv("/bin/sleep", ["sleep", "1000"])')
+    with Gate(tmp_path) as gate, start_script(tmp_path, program, "clean", "busy", gate.path) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+
+        eventually(lambda: all(map(is_gone, pids)), within=5)
+
+        assert process.poll() is None
+        process.kill()
+
+
+def test_a_program_that_wants_to_be_ended_by_sigpipe_is_not_ended_by_its_queue(tmp_path):
+    program = """
+        import os, signal
+        from localq import LocalQueue
+        from tests.support.queues import supervisor_of, wait_until_staffed
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for _ in range(5):
+            queue = LocalQueue(workers=1)
+            wait_until_staffed(queue)
+            os.kill(supervisor_of(queue), signal.SIGKILL)
+            queue.close()
+        print("alive")
+    """
+    with start_script(tmp_path, program) as process:
+        out, _ = process.communicate(timeout=WATCHDOG)
+    assert (out, process.returncode) == ("alive\n", 0)
+
+
+def test_a_queue_whose_stderr_nobody_reads_mends_itself_all_the_same(tmp_path):
+    program = """
+        import os, signal, sys
+        hear, tell = os.pipe()
+        os.dup2(tell, 2)
+        os.close(tell)
+        os.close(hear)
+        from localq import LocalQueue
+        from tests.support import tasks
+        from tests.support.queues import supervisor_of, wait_until_staffed
+        with LocalQueue(workers=1, preload=("no_such_module",), max_retries=5) as queue:
+            wait_until_staffed(queue)
+            os.kill(supervisor_of(queue), signal.SIGKILL)
+            print(queue.delay(tasks.same, 5).result(), flush=True)
+    """
+    with start_script(tmp_path, program) as process:
+        out, _ = process.communicate(timeout=WATCHDOG)
+    assert out == "5\n"

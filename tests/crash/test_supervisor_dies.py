@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from localq import LocalQueue, QueueClosed, SupervisorLost, TaskFuture, WorkerCrashed
+from localq import AttachError, LocalQueue, QueueClosed, SupervisorLost, TaskFuture, WorkerCrashed
 from tests.support import tasks
 from tests.support.queues import (
     PATIENCE,
@@ -172,6 +172,24 @@ def test_where_no_supervisor_can_be_started_whoever_waits_hears_of_it(monkeypatc
         for _ in range(2):
             with pytest.raises(SupervisorLost):
                 queue.delay(tasks.noop).result(PATIENCE)
+
+
+def test_a_supervisor_lost_while_the_roster_is_full_of_clients_is_replaced():
+    clients: list[LocalQueue] = []
+    with LocalQueue(workers=2, max_retries=3) as queue:
+        try:
+            while len(clients) < 300:
+                clients.append(LocalQueue.attach(queue.name))
+        except AttachError:
+            pass
+        assert 200 < len(clients) < 300
+
+        kill_supervisor(queue)
+
+        assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
+        assert clients[-1].delay(tasks.same, 2).result(PATIENCE) == 2
+        for client in clients:
+            client.close()
 
 
 # ---- stopped
