@@ -33,7 +33,6 @@ from localq._native import (
     Space,
 )
 from localq.pool.brief import KILL, Brief
-from localq.pool.doorway import remove_socket
 from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover
@@ -410,6 +409,8 @@ class Supervisor:
         """Kill what still runs, and go. The memory goes with the last process that maps it."""
         self.space.set_phase(PHASE_STOPPED)
         if self.brief.socket is not None:
+            from localq.pool.doorway import remove_socket
+
             remove_socket(*self.brief.socket)
         for pidfd in self.children:
             _kill(pidfd)

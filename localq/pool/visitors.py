@@ -60,8 +60,8 @@ class Visitors:
         describe: Callable[[], dict[str, object]],
         bury: Callable[[int], None],
     ) -> None:
-        """`workers`: so many the roster must have room for, whoever comes; `describe()` is what a visitor is told of the
-        queue; `bury(label)` finishes what a dead client began."""
+        """`workers`: so many the roster must have room for, whoever comes; `describe()` is what visitors are told;
+        `bury(label)` finishes what a dead client began."""
         self._space = space
         self._door = door
         self._poll = poll
