@@ -35,45 +35,57 @@ struct actor_ {
     bool is_client;
     lq_label label;
     uint32_t seed;
+    uint32_t armed;
     pid_t pid;
 };
 
 static void arm_(struct actor_ *actor)
 {
     uint32_t chance = next_random(&actor->seed);
-    lq_fault_arm(NULL, 5 + chance % 200, chance % 8 == 0 ? LQ_FAULT_STOP : LQ_FAULT_KILL);
+    actor->armed = 5 + chance % 200;
+    lq_fault_arm(NULL, actor->armed, chance % 4 == 0 ? LQ_FAULT_STOP : LQ_FAULT_KILL);
 }
 
-static void submit_one_(struct actor_ *actor, struct lq_client *client)
+/* Whoever was stopped and goes on shall die another time. */
+static void arm_again_(struct actor_ *actor)
+{
+    if (lq_fault_passed() > actor->armed)
+        arm_(actor);
+}
+
+/* `tag`: the next one, 0 for one that is still to be had; it stays when there was no room. */
+static void submit_one_(struct actor_ *actor, struct lq_client *client, uint32_t *tag)
 {
     static const uint64_t sizes[] = {8, 8, 8, 64, 600, 3000, 70000, 8, (1u << 20) + 64};
     struct shared_ *shared = actor->load->shared;
     uint32_t chance = next_random(&actor->seed);
-    uint32_t tag = lq_add32_seq(&shared->next_tag, 1);
     uint32_t index;
-    if (tag > LAST_TAG) {
+    if (*tag == 0)
+        *tag = lq_add32_seq(&shared->next_tag, 1);
+    if (*tag > LAST_TAG) {
         lq_store32(&shared->clients_end, 1);
         return;
     }
-    struct flow_task task = {.tag = tag, .args_bytes = sizes[chance % 9], .result_bytes = sizes[chance / 16 % 9], .max_crashes = RETRIES,
+    struct flow_task task = {.tag = *tag, .args_bytes = sizes[chance % 9], .result_bytes = sizes[chance / 16 % 9], .max_crashes = RETRIES,
                              .priority = (uint8_t)(chance / 256 % 4)};
     if (flow_submit(client, task, &index) != LQ_OK)
-        return; /* no room just now: a tag that nobody has submitted */
-    lq_store32(&shared->client_of[tag], client->me);
-    if (chance / 1024 % 8 != 0)
         return;
-    if (lq_client_cancel(client, index, lq_space_slot(client->space, index)->task_generation) == LQ_OK)
-        lq_store32(&shared->cancelled[tag], 1);
+    lq_store32(&shared->client_of[*tag], client->me);
+    if (chance / 1024 % 8 == 0 && lq_client_cancel(client, index, lq_space_slot(client->space, index)->task_generation) == LQ_OK)
+        lq_store32(&shared->cancelled[*tag], 1);
+    *tag = 0;
 }
 
 static void be_client_(struct actor_ *actor)
 {
     struct lq_client client;
+    uint32_t tag = 0;
     flow_init_client(&client, &actor->load->space, actor->label);
     client.cache_limit = 10;
     while (lq_load32(&actor->load->shared->clients_end) == 0 || client.pending != 0) {
+        arm_again_(actor);
         if (lq_load32(&actor->load->shared->clients_end) == 0)
-            submit_one_(actor, &client);
+            submit_one_(actor, &client, &tag);
         if (flow_reap(&client, actor->load->ledger) == 0)
             sched_yield();
     }
@@ -85,9 +97,11 @@ static void be_worker_(struct actor_ *actor)
 {
     struct lq_worker worker;
     lq_worker_init(&worker, &actor->load->space, actor->label, (uint32_t)getpid());
-    while (lq_load32(&actor->load->shared->workers_end) == 0)
+    while (lq_load32(&actor->load->shared->workers_end) == 0) {
+        arm_again_(actor);
         if (flow_drain(&worker, actor->load->ledger) == 0)
             sched_yield();
+    }
     lq_fault_disarm();
     lq_worker_end(&worker);
 }
