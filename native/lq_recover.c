@@ -58,10 +58,7 @@ static void judge_crashed_(const struct lq_space *space, uint32_t index, uint64_
                            struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
-    uint32_t generation = lq_word_generation(word);
-    uint64_t verdict = lq_load(&slot->verdict);
-    if (verdict >> 32 != generation)
-        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, cause));
+    lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);
     LQ_FAULT("recover:judged");
     uint64_t done = lq_word_as(word, LQ_SLOT_DONE, lq_word_label(word));
     if (lq_cas(&slot->word, word, done)) {
@@ -91,8 +88,11 @@ static void recover_claimed_(const struct lq_space *space, uint32_t index, uint6
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     uint64_t verdict = lq_load(&slot->verdict);
+    if (lq_load(&slot->word) != word)
+        return; /* others have recovered it: the verdict in hand may be that of a later run or task */
     uint32_t unbegun = lq_verdict_unbegun(verdict);
-    if (unbegun >= LQ_MOST_UNBEGUN) {
+    bool is_judged = verdict >> 32 == lq_word_generation(word); /* by another recoverer, who is about to end it */
+    if (is_judged || unbegun >= LQ_MOST_UNBEGUN) {
         judge_crashed_(space, index, word, cause, recovered);
         return;
     }

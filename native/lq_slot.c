@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_slot.h"
 
+void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome, uint32_t cause)
+{
+    uint32_t generation = lq_word_generation(word);
+    for (;;) {
+        uint64_t verdict = lq_load(&slot->verdict);
+        /* The word is looked at after the verdict, or a caller who comes late replaces that of a later run or task. */
+        if (verdict >> 32 == generation || lq_load(&slot->word) != word)
+            return;
+        if (lq_cas(&slot->verdict, verdict, lq_verdict(generation, outcome, cause)))
+            return; /* else one who comes late has put an old one there, or counted a death: that is not ours */
+    }
+}
+
 size_t lq_slots_size(uint32_t count)
 {
     return sizeof(struct lq_slot) * (size_t)count;

@@ -117,6 +117,15 @@ static inline enum lq_outcome lq_verdict_outcome(uint64_t verdict)
     return (enum lq_outcome)(verdict >> 16 & 0xffu);
 }
 
+/*
+ * Say how the task ends whose word is `word` and is about to be swapped to DONE: nobody lives to write its outcome.
+ *
+ * Callers:  any number at once; also one who was stopped since it read the word, for however long.
+ * Progress: lock-free; it tries again only if somebody else's swap came in between.
+ * Death:    the verdict stands or it does not; before the word is DONE nobody reads it.
+ */
+void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome, uint32_t cause);
+
 size_t lq_slots_size(uint32_t count);
 /* Claim a slot that was never used. LQ_OK, *index and its word; LQ_EMPTY when all have been. Any number of callers. */
 enum lq_status lq_slots_take_fresh(const struct lq_slots *slots, lq_label me, uint32_t *index);

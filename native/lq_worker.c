@@ -38,9 +38,7 @@ static bool settle_cancelled_(struct lq_worker *worker, uint32_t index, uint64_t
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
     uint32_t generation = lq_word_generation(word);
-    uint64_t verdict = lq_load(&slot->verdict);
-    if (verdict >> 32 != generation)
-        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));
+    lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);
     LQ_FAULT("settle_cancelled:judged");
     if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_DONE, worker->me)))
         return false;

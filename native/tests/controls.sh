@@ -136,8 +136,8 @@ control result_announced_before_it_is_done lq_worker.c step_in_working \
     's/    lq_store([^\n]*\[W2\] \*\/\n/    lq_space_announce(worker->space, index, lq_word_generation(word), client);\n&/;s/        lq_space_announce(worker->space, index, lq_word_generation(word), client);\n    else/        ;\n    else/'
 control result_described_after_it_is_done lq_worker.c step_in_working \
     's/    LQ_PUT(slot->outcome, (uint8_t)outcome);\n\(.*LQ_FAULT("worker_finish:done");\n\)/\1    LQ_PUT(slot->outcome, (uint8_t)outcome);\n/'
-control cancelled_task_is_judged_after_it_is_done lq_worker.c step_in_working \
-    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));\n    LQ_FAULT("settle_cancelled:judged");\n\(.*LQ_FAULT("settle_cancelled:done");\n\)/\1    lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CANCELLED, 0));\n/'
+control cancelled_task_is_never_judged lq_worker.c step_in_working \
+    's/    lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);\n//'
 control requeued_and_relabelled_before_the_push lq_worker.c step_in_working \
     's/\(    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)\n        return false;\n    LQ_FAULT("worker_requeue:pushed");\n\)\(    lq_cas[^\n]*\n\)/\2\1/'
 control requeued_in_the_same_generation lq_worker.c flow_requeued_task_is_not_reached \
@@ -149,7 +149,7 @@ control step_relabel_before_the_push lq_recover.c step_in_recovering_may \
 control done_of_the_dead_relabelled_before_it_is_announced lq_recover.c step_in_recovering_may \
     's/\(    if (waited_for)\n        lq_space_announce[^\n]*\n\)\(    LQ_FAULT("recover:announced");\n    lq_cas[^\n]*\n\)/\2\1/'
 control crash_is_judged_after_it_is_done lq_recover.c step_in_recovering_may \
-    's/    if (verdict >> 32 != generation)\n        lq_cas(&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, cause));\n    LQ_FAULT("recover:judged");\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_cas(\&slot->verdict, verdict, lq_verdict(generation, LQ_OUTCOME_CRASHED, cause));\n/'
+    's/    lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);\n/'
 control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in_recovering_blocks \
     's/\(        drop_blocks_for_(space, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
 control step_block_held_before_it_is_named lq_client.c step_in_submitting \

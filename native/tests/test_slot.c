@@ -92,6 +92,23 @@ static void slots_check_finds_words_that_no_operation_writes(void)
     CHECK_EQ(lq_slots_check(&slots), LQ_CORRUPT);
 }
 
+static void slot_verdict_is_not_replaced_by_one_who_comes_late(void)
+{
+    struct lq_slots slots = make_slots_(1);
+    struct lq_slot *slot = &slots.slots[0];
+    uint64_t before = lq_word(LQ_SLOT_RUNNING, OTHER, 7, 0);
+    uint64_t now = lq_word(LQ_SLOT_CANCELLED, LQ_NOBODY, 8, 0);
+    lq_store(&slot->word, before);
+    lq_slot_judge(slot, before, LQ_OUTCOME_CRASHED, 9);
+    CHECK_EQ(lq_load(&slot->verdict), lq_verdict(7, LQ_OUTCOME_CRASHED, 9));
+
+    lq_store(&slot->word, now);
+    lq_slot_judge(slot, now, LQ_OUTCOME_CANCELLED, 0);
+    lq_slot_judge(slot, before, LQ_OUTCOME_CRASHED, 9);
+
+    CHECK_EQ(lq_load(&slot->verdict), lq_verdict(8, LQ_OUTCOME_CANCELLED, 0));
+}
+
 static void slot_verdict_is_found_again(void)
 {
     uint64_t verdict = lq_verdict(0xfffffff0u, LQ_OUTCOME_CRASHED, 0x8b);
@@ -160,6 +177,7 @@ const struct lq_case slot_cases[] = {
     RUN(slots_free_one_is_found_wherever_the_cursor_is),
     RUN(slots_check_finds_words_that_no_operation_writes),
     RUN(slot_verdict_is_found_again),
+    RUN(slot_verdict_is_not_replaced_by_one_who_comes_late),
     RUN(slots_fresh_ones_go_to_one_each_among_threads),
     RUN(slots_free_ones_go_to_one_at_a_time_among_threads),
     END_OF_CASES,
