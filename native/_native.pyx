@@ -877,6 +877,13 @@ cdef class Client:
             raise self.closed_error(self.closed or "it is being closed: what is queued still runs")
         return 0
 
+    cdef int stay_open(self) except -1:
+        """For a call that has begun. Whatever ran Python code since then let other threads in: one may have closed the queue, or
+        found it broken, and failed all futures. One that came later would never be finished."""
+        if self.closed is not None:
+            raise self.closed_error(self.closed)
+        return 0
+
     cdef FunctionEntry find(self, object fn):
         cdef PyObject *found
         cdef FunctionEntry entry
@@ -891,6 +898,7 @@ cdef class Client:
 
     cdef int reserve(self, Options options, uint32_t *index) except -1:
         """A slot to fill; waits for room as long as the options allow."""
+        self.stay_open()
         if lq_client_reserve(&self.client, index) == LQ_OK:
             return 0
         self.reap()
@@ -939,6 +947,7 @@ cdef class Client:
                         raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no"
                                           " room for them and nothing is on its way that would free some")
                     self.sleep_once(None, NS // 200)
+                    self.stay_open()
                 else:
                     patience = lq_now_ns() + NS
                     self.wait_for_room(options, until)
@@ -957,6 +966,10 @@ cdef class Client:
     cdef Future send(self, uint32_t index, Options options, FunctionEntry entry):
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
         cdef Future future = self.new_future()
+        if self.closed is not None:
+            entry.pending -= 1
+            lq_client_discard(&self.client, index)
+            self.stay_open()
         future.client = self
         future.slot = index
         future.generation = slot.task_generation
@@ -967,8 +980,9 @@ cdef class Client:
             while lq_client_submit(&self.client, index) != LQ_OK:
                 self.sleep_once(None, NS // 100)    # full of duplicates after a recovery: workers pass them over
         except BaseException:
-            self.futures[index] = NULL
-            Py_DECREF(future)
+            if self.futures[index] == <PyObject *>future:       # else fail_all has let go of it
+                self.futures[index] = NULL
+                Py_DECREF(future)
             entry.pending -= 1
             lq_client_discard(&self.client, index)
             raise
@@ -1018,6 +1032,8 @@ cdef class Client:
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
                     self.store(index, options, self.out.base, self.out.len)
+                    if self.out.scratch_cap > 1 << 20:
+                        lq_out_free(&self.out)
             else:
                 self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
         except BaseException as error:
@@ -1046,6 +1062,7 @@ cdef class Client:
         return isinstance(error, SerializationError)
 
     cdef int store_encoded(self, uint32_t index, Options options, tuple encoded) except -1:
+        self.stay_open()        # or the slot may be another client's by now
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
         cdef bytes payload = encoded[1]
         cdef size_t length = len(payload)
@@ -1077,6 +1094,8 @@ cdef class Client:
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
                     self.store(index, options, self.out.base, self.out.len)
+                    if self.out.scratch_cap > 1 << 20:
+                        lq_out_free(&self.out)
             else:
                 self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
                                    else self.codec.encode_call((items,), {}, None, entry.function))
@@ -1093,6 +1112,7 @@ cdef class Client:
     def publish(self, uint32_t kind, bytes payload not None):
         """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
         cdef uint32_t row = 0, generation = 0
+        self.stay_open()
         cdef lq_status status = lq_client_publish(&self.client, kind, <char *>payload, <uint32_t>len(payload), &row, &generation)
         return (row, generation) if status == LQ_OK else None
 

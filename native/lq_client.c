@@ -40,19 +40,9 @@ bool lq_client_is_ours(const struct lq_client *client)
     return client->ours != NULL && *client->ours != 0;
 }
 
-static void free_slot_(const struct lq_client *client, uint32_t index)
-{
-    struct lq_slot *slot = lq_space_slot(client->space, index);
-    uint64_t word = lq_load(&slot->word);
-    lq_store(&slot->word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0)); /* plain: WRITING(me) is ours alone */
-    LQ_FAULT("client_free_slot:freed");
-}
-
 void lq_client_end(struct lq_client *client)
 {
     if (lq_client_is_ours(client)) { /* a forked child must not act under its parent's label */
-        while (client->spare_count != 0)
-            free_slot_(client, client->spare[--client->spare_count]);
         lq_arena_cool(&client->space->arena, &client->cache, client->me);
     }
     lq_mark_destroy(client->ours);
@@ -82,12 +72,29 @@ void lq_client_leave(struct lq_client *client)
 
 /* --------------------------------------------------------------------------------------- slots: cache and reuse */
 
+/* From WRITING(me) to FREE, and remembered. Only a hint: whoever else needs a slot finds it and takes it. */
 static void keep_spare_(struct lq_client *client, uint32_t index)
 {
+    struct lq_slot *slot = lq_space_slot(client->space, index);
+    lq_store(&slot->word, lq_word_as(lq_load_relaxed(&slot->word), LQ_SLOT_FREE, LQ_NOBODY)); /* plain: it is ours alone */
+    LQ_FAULT("client_keep_spare:freed");
     if (client->spare_count < client->spare_limit)
         client->spare[client->spare_count++] = index;
-    else
-        free_slot_(client, index);
+}
+
+static bool take_spare_(struct lq_client *client, uint32_t *index)
+{
+    while (client->spare_count != 0) {
+        *index = client->spare[--client->spare_count];
+        struct lq_slot *slot = lq_space_slot(client->space, *index);
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) == LQ_SLOT_FREE &&
+            lq_cas(&slot->word, word, lq_word(LQ_SLOT_WRITING, client->me, lq_word_generation(word), 0))) {
+            LQ_FAULT("client_take_spare:claimed");
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Odd stamps say: the slot has a current entry. So `cached` counts entries that are current, whoever else evicts. */
@@ -150,20 +157,26 @@ enum lq_status lq_client_shrink(struct lq_client *client)
     return evict_oldest_(client, 0);
 }
 
+/* A slot for a cached result of one's own; another client may be quicker to take what was evicted. */
+static bool evict_for_(struct lq_client *client, uint32_t *index)
+{
+    while (lq_client_shrink(client) == LQ_OK)
+        if (take_spare_(client, index))
+            return true;
+    return false;
+}
+
 enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
 {
     struct lq_space *space = client->space;
     if (client->pending >= space->header->sizes.capacity)
         return LQ_FULL;
-    if (client->spare_count == 0 && lq_slots_take_fresh(&space->slots, client->me, index) != LQ_OK &&
-        lq_slots_take_free(&space->slots, client->me, &client->free_cursor, index) != LQ_OK &&
-        lq_client_shrink(client) != LQ_OK && lq_space_take_over(space, client->me, index) != LQ_OK)
+    if (!take_spare_(client, index) && lq_slots_take_fresh(&space->slots, client->me, index) != LQ_OK &&
+        lq_slots_take_free(&space->slots, client->me, &client->free_cursor, index) != LQ_OK && !evict_for_(client, index) &&
+        lq_space_take_over(space, client->me, index) != LQ_OK)
         return LQ_FULL;
-    if (client->spare_count != 0) {
-        *index = client->spare[--client->spare_count];
-        if (client->spare_count != 0)
-            __builtin_prefetch(lq_space_slot(space, client->spare[client->spare_count - 1]), 1);
-    }
+    if (client->spare_count != 0)
+        __builtin_prefetch(lq_space_slot(space, client->spare[client->spare_count - 1]), 1);
     struct lq_slot *slot = lq_space_slot(space, *index);
     uint32_t generation = lq_word_generation(lq_load_relaxed(&slot->word));
     LQ_PUT(slot->args_block, LQ_NO_BLOCK);
@@ -182,6 +195,8 @@ enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
 
 void lq_client_discard(struct lq_client *client, uint32_t index)
 {
+    if (!lq_client_is_ours(client))
+        return; /* it has left meanwhile, and the slot was freed for it */
     struct lq_slot *slot = lq_space_slot(client->space, index);
     if (slot->args_block != LQ_NO_BLOCK) {
         lq_arena_drop(&client->space->arena, &client->cache, client->me, slot->args_block,
@@ -200,7 +215,8 @@ enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, co
     uint32_t block;
     uint64_t room;
     enum lq_status status = lq_arena_take(arena, &client->cache, client->me, length, &block);
-    while (status == LQ_FULL && lq_client_shrink(client) == LQ_OK) /* cached results give way to new work */
+    /* Cached results give way to new work: one's own first, then whoever's. */
+    while (status == LQ_FULL && (lq_client_shrink(client) == LQ_OK || lq_space_relieve(client->space, client->me)))
         status = lq_arena_take(arena, &client->cache, client->me, length, &block);
     if (status != LQ_OK)
         return status;

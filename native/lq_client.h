@@ -15,7 +15,7 @@ struct lq_client {
     uint32_t pid;
     unsigned char *ours; /* 1 here; the kernel wipes it in a forked child */
     struct lq_arena_cache cache;
-    uint32_t *spare;          /* slots in WRITING(me), last freed on top */
+    uint32_t *spare;          /* slots that were FREE when last seen, last freed on top */
     uint32_t spare_count;
     uint32_t spare_limit;
     /* Consumed slots by last use, oldest first: a circular list of (slot, stamp); an entry whose stamp is not the slot's

@@ -74,7 +74,8 @@ static void recover_running_(const struct lq_space *space, uint32_t index, uint6
     struct lq_slot *slot = lq_space_slot(space, index);
     uint32_t crashes = lq_word_aux(word);
     drop_blocks_for_(space, index, word, false);
-    if (crashes < LQ_GET(slot->max_crashes) && crashes < 15) {
+    /* Runs that ended with an exception were retries, too: the next one has to be within their number. */
+    if (crashes < LQ_GET(slot->max_crashes) && crashes < 15 && LQ_GET(slot->attempt) <= LQ_GET(slot->max_crashes)) {
         requeue_for_(space, index, word, crashes + 1, recovered);
         return;
     }

@@ -14,7 +14,6 @@ from localq.config import QueueConfig
 from localq.errors import AttachError, InitializerFailed, QueueClosed
 from localq.pool.attach import Reached, reach
 from localq.pool.processes import ended_by, open_process
-from localq.pool.visitors import HERE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +28,14 @@ class Attachment:
     """The queue of another process, as long as that lives."""
 
     def __init__(self, reached: Reached) -> None:
-        """Raises AttachError: its owner has ended meanwhile."""
+        """Raises AttachError: its owner has ended meanwhile, or its supervisor was replaced by one that knows nothing
+        of this client."""
         self._space: Space = reached.space
         self._connection = reached.connection
         self.label: int = reached.told["label"]
         self._owner: int = reached.told["owner_pid"]
+        if not self._space.sign_in(self.label, reached.told["pid"], reached.told["started"]):
+            raise AttachError(f"queue {reached.told['name']!r} has lost its supervisor just now: try again")
         pidfd = open_process(self._owner, reached.told["owner_started"])
         if pidfd is None:
             raise AttachError(f"the owner of queue {reached.told['name']!r}, process {self._owner}, has ended")
@@ -99,13 +101,7 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
             "serialization",
         )
         config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})
-        hold = Attachment(reached)
-        try:
-            reached.connection.send(HERE)
-        except OSError:
-            hold.end(0.0)
-            raise AttachError(f"queue {name!r} ended just now") from None
-        return reached, config, hold
+        return reached, config, Attachment(reached)
     except BaseException:
         reached.let_go()
         raise

@@ -312,13 +312,13 @@ def _fork(
         return pid
     try:
         os.setpgid(0, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in ours:
             os.close(fd)
         os.environ.update(environment)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # not before: what comes is not for the owner's handlers
         from localq.pool.supervisor import run_supervisor
 
         run_supervisor(space, brief, *theirs, door)

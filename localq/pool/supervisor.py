@@ -196,7 +196,7 @@ class Supervisor:
             if label == self.label or (row["role"] == ROLE_CLIENT and pid == self.brief.owner_pid):
                 continue
             if not row["live"]:
-                self.finish_for(label, 0)
+                self.finish_for(label, WITH_SUPERVISOR)
             elif row["role"] == ROLE_CLIENT:
                 self.visitors.adopt(label, pid, started)
             else:
@@ -320,7 +320,7 @@ class Supervisor:
         late = {label for label, _, _ in self.unfinished}
         for row in self.space.rows():
             if not row["live"] and row["label"] not in late:
-                self.finish_for(row["label"], 0)
+                self.finish_for(row["label"], WITH_SUPERVISOR)
 
     # workers
 
@@ -363,9 +363,14 @@ class Supervisor:
         try:
             tell, story = _story_pipe()
             fds += tell, story
-            pid = os.fork()
-            if pid == 0:
-                self.become_worker(label, tell)
+            # Until the child has a handler of its own, it would take SIGTERM for the supervisor's, and drain the queue.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    self.become_worker(label, tell, mask)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self.space.sign_in(label, pid)
             self.space.tally(TALLY_WORKERS)
             child = _Child(pid, _pidfd(pid), label, story)
@@ -381,7 +386,7 @@ class Supervisor:
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.EPOLLIN)
 
-    def become_worker(self, label: int, tell: int) -> NoReturn:
+    def become_worker(self, label: int, tell: int, mask: set[int]) -> NoReturn:
         """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
         try:
             supervisor = os.getppid()
@@ -392,7 +397,7 @@ class Supervisor:
                 os.close(child.pidfd)
                 os.close(child.story)
             self.visitors.close()
-            run_worker(self.space, label, self.brief, tell, supervisor)
+            run_worker(self.space, label, self.brief, tell, supervisor, mask)
         except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this must not become a second supervisor
             sys.excepthook(*sys.exc_info())
         finally:

@@ -2,9 +2,9 @@
 """Who comes in by the socket, and what they are given: the supervisor's half of attaching.
 
 One packet each way: what the visitor wants, then a description and the two descriptors of the Space. A client gets a
-row in the roster as well, and says one word more before it acts under that label; it keeps the connection open, but
-what proves its death is its pidfd. Nothing a visitor says is trusted: only processes of the same user are answered,
-a packet has a few bytes, and who says nothing is sent away.
+row in the roster as well, which it signs before it acts under that label; it keeps the connection open, but what proves
+its death is its pidfd. Nothing a visitor says is trusted: only processes of the same user are answered, a packet has a
+few bytes, and who says nothing is sent away.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from localq._native import Space
 
-__all__ = ["CLIENT", "HERE", "MOST_BYTES", "READER", "Visitors"]
+__all__ = ["CLIENT", "MOST_BYTES", "READER", "Visitors"]
 
 CLIENT, READER = b"localq2 client", b"localq2 reader"  # what one may want
-HERE = b"localq2 here"  # a client has its label, and will use it from now on
 MOST_BYTES = 65536  # of any packet
 ROWS = 255  # of the roster
 OTHER_ROWS = 10  # for the owner, the supervisor and its successor, and workers that are dead and not yet recovered
@@ -37,14 +36,13 @@ CREDENTIALS = 12  # bytes: pid, uid, gid
 
 
 class _Visitor:
-    __slots__ = ("arrived", "is_here", "label", "pid", "pidfd", "socket")
+    __slots__ = ("arrived", "label", "pid", "pidfd", "socket")
 
     def __init__(self, socket: _socket.socket, pid: int) -> None:
         self.socket: _socket.socket | None = socket  # None: it was lost, and the process lives on
         self.pid = pid
         self.arrived = time.monotonic()
         self.label = 0  # of a client, once it is one
-        self.is_here = False  # it has said that it acts under its label
         self.pidfd = -1
 
 
@@ -83,7 +81,8 @@ class Visitors:
         if visitor is None:
             return False
         if fd == visitor.pidfd:
-            self._end(visitor)
+            if ended_by(fd):  # else the event was of another visitor, whose descriptor this was before, a moment ago
+                self._end(visitor)
         else:
             self._hear(visitor)
         return True
@@ -100,14 +99,14 @@ class Visitors:
             self._forget(visitor)
 
     def adopt(self, label: int, pid: int, started: int) -> None:
-        """A client that an earlier supervisor let in. Without its connection; its death is seen all the same."""
-        pidfd = open_process(pid, started)
+        """A client that an earlier supervisor let in. Without its connection; its death is seen all the same. A row
+        without a pid is of one that was not told any more: it can't sign in now, and comes again."""
+        pidfd = open_process(pid, started) if pid else None
         if pidfd is None:
             self._bury(label)
             return
         visitor = _Visitor(None, pid)  # type: ignore[arg-type]
         visitor.label = label
-        visitor.is_here = True  # perhaps: then it must not be buried while it lives
         self._watch(visitor, pidfd)
 
     def prune(self) -> None:
@@ -158,7 +157,7 @@ class Visitors:
         if not said:
             self._hang_up(visitor)
         elif visitor.label:
-            visitor.is_here = True
+            pass  # a client has nothing more to say
         elif said == CLIENT:
             self._let_client_in(visitor)
         elif said == READER:
@@ -180,7 +179,7 @@ class Visitors:
             self._forget(visitor)
             return
         try:
-            visitor.label = self._space.join(ROLE_CLIENT, visitor.pid, started_at(visitor.pid))
+            visitor.label = self._space.join(ROLE_CLIENT, 0)  # it signs in by itself, once it has heard of its label
         except RuntimeError as error:
             os.close(pidfd)
             self._refuse(visitor, str(error))
@@ -193,7 +192,8 @@ class Visitors:
         import _socket
         from array import array
 
-        told = _native.encode_value({**self._describe(), "label": visitor.label})
+        yours = {"label": visitor.label, "pid": visitor.pid, "started": started_at(visitor.pid)}
+        told = _native.encode_value({**self._describe(), **yours})
         assert told is not None
         fds = array("i", self._space.fds)
         assert visitor.socket is not None
@@ -217,7 +217,7 @@ class Visitors:
         row = self._space.row(visitor.label & 0xFFF) if visitor.label else None
         if row is None or row["label"] != visitor.label:  # never a client, or it has left
             self._forget(visitor)
-        elif not visitor.is_here or not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
+        elif not row["pid"] or not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
             self._end(visitor)
         else:
             self._drop_connection(visitor)

@@ -35,8 +35,9 @@ RECYCLED = 83
 INITIALIZER_FAILED = 84
 
 
-def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: int) -> NoReturn:
-    """Live as a worker. `tell` is the pipe on which to say why this one could not start."""
+def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
+    """Live as a worker. `tell` is the pipe on which to say why this one could not start; `mask` are the signals to
+    block once SIGTERM, blocked so far, is handled."""
     _native.die_with_parent(supervisor)
     _native.name_process(f"localq-w:{brief.name}")
     if not space.sign_in(label, os.getpid(), started_at(os.getpid())):
@@ -56,6 +57,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     )
     worker.tasks_left = brief.max_tasks_per_child or 0
     signal.signal(signal.SIGTERM, lambda number, frame: worker.recycle())
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
     enter_worker(worker)

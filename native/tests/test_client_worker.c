@@ -84,7 +84,7 @@ static void flow_of_a_task_passes_every_state_once(void)
     lq_client_consume(&stage.client, index); /* again: nothing */
     CHECK(stage.client.pending == 0 && stage.client.cached == 1);
     CHECK_EQ(lq_client_shrink(&stage.client), LQ_OK);
-    CHECK_EQ(state_(&stage, index), LQ_SLOT_WRITING);
+    CHECK_EQ(state_(&stage, index), LQ_SLOT_FREE);
     CHECK_EQ(lq_client_shrink(&stage.client), LQ_EMPTY);
     strike_(&stage);
 }
@@ -665,7 +665,7 @@ static void flow_forked_child_does_not_act_under_its_parent_s_label(void)
     lq_client_discard(&stage.client, index);
     CHECK_EQ(wait_for(in_child(act_as_a_forked_child_, &stage), false), 0);
     CHECK(lq_client_is_ours(&stage.client));
-    CHECK_EQ(state_(&stage, index), LQ_SLOT_WRITING);
+    CHECK_EQ(state_(&stage, index), LQ_SLOT_FREE);
 }
 
 /* -------------------------------------------------------------- threads: everybody at once, and some die in between */
