@@ -83,7 +83,7 @@ def test_a_worker_that_dies_before_user_code_began_costs_nobody_anything(q, way:
     audit(q)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGUSR1])
 def test_a_worker_killed_while_it_has_nothing_to_do_is_replaced_and_costs_nobody_anything(q, number):
     before = wait_until_staffed(q)
 
@@ -108,7 +108,7 @@ def test_all_workers_killed_at_once_are_all_replaced(q):
     audit(q)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGUSR1])
 def test_a_worker_killed_by_somebody_else_fails_the_task_that_it_ran(q, gate, number):
     future = q.delay(tasks.slow, gate.path)
     (pid,) = gate.wait_for_arrivals(1)
