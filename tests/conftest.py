@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 import uuid
@@ -22,6 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from localq.addresses import queue_names
 from tests.support.waiting import eventually
 
 GRACE = 5.0  # seconds for the last to leave; DESIGN promises one second for workers whose client died
@@ -43,6 +45,7 @@ class Belongings:
     threads: dict[int, str]
     mappings: dict[str, str]
     shared_files: frozenset[str]
+    sockets: frozenset[str]
     numpy_is_loaded: bool
 
     @classmethod
@@ -53,6 +56,7 @@ class Belongings:
             threads=_threads(),
             mappings=_memfd_mappings(),
             shared_files=frozenset(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else frozenset(),
+            sockets=frozenset(queue_names()),
             numpy_is_loaded="numpy" in sys.modules,
         )
 
@@ -152,6 +156,7 @@ def left_behind(before: Belongings) -> list[str]:
         lines += [text for key, text in now.threads.items() if key not in before.threads]
     lines += [text for key, text in now.mappings.items() if key not in before.mappings]
     lines += [f"file /dev/shm/{name}" for name in sorted(now.shared_files - before.shared_files)]
+    lines += [f"socket of queue {name!r}" for name in sorted(now.sockets - before.sockets)]
     return lines
 
 
@@ -186,7 +191,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(autouse=True, scope="session")
 def _mark_of_this_run() -> Iterator[None]:
     os.environ[MARK] = RUN
-    yield
+    # Two runs at once must not find each other's queues, which have names. A short path: a socket's address is.
+    with tempfile.TemporaryDirectory(prefix="localq-run-") as folder:
+        os.environ["LOCALQ_RUNTIME_DIR"] = folder
+        yield
+        del os.environ["LOCALQ_RUNTIME_DIR"]
     del os.environ[MARK]
 
 
