@@ -149,6 +149,9 @@ class Space:
     def bury(self, label: int) -> None:
         """The kernel proved this process dead: its words may be recovered."""
 
+    def bury_unsigned(self, label: int) -> bool:
+        """Bury a row that no process has signed in to: none can do so any more. False when one has."""
+
     def recover(self, label: int, wait_status: int, report: int = 0) -> tuple[int, int, int, int]:
         """One pass. `report`: the number that write_report returned.
 

@@ -281,6 +281,10 @@ cdef class Space:
         """The kernel proved this process dead: its words may be recovered."""
         lq_space_bury(&self.space, label)
 
+    def bury_unsigned(self, uint32_t label):
+        """Bury a row that no process has signed in to: none can do so any more. False when one has."""
+        return lq_space_bury_unsigned(&self.space, label)
+
     def recover(self, uint32_t label, uint32_t wait_status, uint32_t report=0):
         """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
         cdef lq_recovered recovered

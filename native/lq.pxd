@@ -171,6 +171,7 @@ cdef extern from "lq_space.h" nogil:
     bint lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid, uint64_t started)
     void lq_space_set_ready(lq_space *space, lq_label me)
     void lq_space_bury(lq_space *space, lq_label label)
+    bint lq_space_bury_unsigned(lq_space *space, lq_label label)
     void lq_space_recover(lq_space *space, lq_label dead, uint32_t cause, lq_recovered *recovered)
     void lq_space_release(lq_space *space, lq_label label)
     void lq_space_tally(lq_space *space, lq_tally tally, uint32_t more)

@@ -56,6 +56,14 @@ void lq_roster_bury(const struct lq_roster *roster, lq_label label)
         lq_roster_bury(roster, label); /* it told its pid just before it died: once more */
 }
 
+bool lq_roster_bury_unsigned(const struct lq_roster *roster, lq_label label)
+{
+    struct lq_row *row = lq_roster_row(roster, label);
+    uint64_t word = lq_load(&row->word);
+    return lq_row_is(word, label, LQ_ROW_LIVE) && lq_word_label(word) == 0 &&
+           lq_cas(&row->word, word, lq_word_as(word, LQ_ROW_DEAD, 0));
+}
+
 void lq_roster_release(const struct lq_roster *roster, lq_label label)
 {
     struct lq_row *row = lq_roster_row(roster, label);

@@ -52,6 +52,8 @@ enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role,
 bool lq_roster_sign_in(const struct lq_roster *roster, lq_label label, uint32_t pid, uint64_t started);
 /* The process behind `label` is proven dead: from now on its words may be recovered. Any number of callers. */
 void lq_roster_bury(const struct lq_roster *roster, lq_label label);
+/* Bury a row that no process has signed in to, so that none can any more. False: one has, or the row is another's. */
+bool lq_roster_bury_unsigned(const struct lq_roster *roster, lq_label label);
 /* No word bears the label any more: the row may be used again under the next incarnation. */
 void lq_roster_release(const struct lq_roster *roster, lq_label label);
 enum lq_status lq_roster_check(const struct lq_roster *roster);

@@ -191,6 +191,11 @@ void lq_space_bury(struct lq_space *space, lq_label label)
     lq_roster_bury(&space->roster, label);
 }
 
+bool lq_space_bury_unsigned(struct lq_space *space, lq_label label)
+{
+    return lq_roster_bury_unsigned(&space->roster, label);
+}
+
 void lq_space_release(struct lq_space *space, lq_label label)
 {
     lq_roster_release(&space->roster, label);

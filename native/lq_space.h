@@ -100,6 +100,7 @@ bool lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid, uint64_
 void lq_space_set_ready(struct lq_space *space, lq_label me);
 /* The process behind the label is proven dead (or is leaving by itself): lq_roster_bury, lq_roster_release. */
 void lq_space_bury(struct lq_space *space, lq_label label);
+bool lq_space_bury_unsigned(struct lq_space *space, lq_label label);
 void lq_space_release(struct lq_space *space, lq_label label);
 
 uint32_t lq_space_phase(const struct lq_space *space);

@@ -80,6 +80,9 @@ class Ownership:
         for row in self._space.rows():
             if row["role"] != ROLE_WORKER or not row["live"]:
                 continue
+            if not row["pid"] and not self._space.bury_unsigned(row["label"]):
+                living += 1  # its process came while we looked
+                continue
             pidfd = open_process(row["pid"], row["started"]) if row["pid"] else None
             if pidfd is None or ended_by(pidfd):
                 recover(self._space, row["label"], WITH_SUPERVISOR)

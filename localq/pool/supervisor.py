@@ -205,6 +205,11 @@ class Supervisor:
     def see_end(self, label: int, pid: int, started: int) -> None:
         """A worker or supervisor of before. Its parent's death has killed it, unless a task gave up its right to that
         (setuid does); and it may take a moment. A row without a pid had no process yet: the child can't sign in now."""
+        if not pid and not self.space.bury_unsigned(label):  # but if it was quicker, it is one as any other
+            row = self.space.row(label & 0xFFF)
+            if row is None or row["label"] != label:
+                return
+            pid, started = row["pid"], row["started"]
         pidfd = open_process(pid, started) if pid else None
         if pidfd is None:
             self.finish_for(label, WITH_SUPERVISOR)
@@ -365,10 +370,11 @@ class Supervisor:
             fds += tell, story
             # Until the child has a handler of its own, it would take SIGTERM for the supervisor's, and drain the queue.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+            supervisor = os.getpid()  # asked in the child, its parent may be another already
             try:
                 pid = os.fork()
                 if pid == 0:
-                    self.become_worker(label, tell, mask)
+                    self.become_worker(label, tell, supervisor, mask)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self.space.sign_in(label, pid)
@@ -386,10 +392,9 @@ class Supervisor:
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.EPOLLIN)
 
-    def become_worker(self, label: int, tell: int, mask: set[int]) -> NoReturn:
+    def become_worker(self, label: int, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
         """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
         try:
-            supervisor = os.getppid()
             self.poll.close()
             for fd in (self.ear, self.voice, self.owner, self.signalled, *self.strangers):
                 os.close(fd)

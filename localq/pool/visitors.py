@@ -101,6 +101,11 @@ class Visitors:
     def adopt(self, label: int, pid: int, started: int) -> None:
         """A client that an earlier supervisor let in. Without its connection; its death is seen all the same. A row
         without a pid is of one that was not told any more: it can't sign in now, and comes again."""
+        if not pid and not self._space.bury_unsigned(label):  # but it was told, and has signed in since
+            row = self._space.row(label & 0xFFF)
+            if row is None or row["label"] != label:
+                return
+            pid, started = row["pid"], row["started"]
         pidfd = open_process(pid, started) if pid else None
         if pidfd is None:
             self._bury(label)
@@ -217,7 +222,11 @@ class Visitors:
         row = self._space.row(visitor.label & 0xFFF) if visitor.label else None
         if row is None or row["label"] != visitor.label:  # never a client, or it has left
             self._forget(visitor)
-        elif not row["pid"] or not has_mapped(visitor.pid, self._inode) or ended_by(visitor.pidfd):
+        elif (
+            self._space.bury_unsigned(visitor.label)
+            or not has_mapped(visitor.pid, self._inode)
+            or ended_by(visitor.pidfd)
+        ):
             self._end(visitor)
         else:
             self._drop_connection(visitor)
