@@ -88,6 +88,7 @@ class _Row(TypedDict):
     run_ns: int
     task: tuple[int, int] | None  # slot, generation
     task_since_ns: int
+    unread: int  # of a client: finished tasks that it has not reaped
 
 class Space:
     """All shared memory of one queue. Closed when the last object that uses it is gone."""
@@ -183,8 +184,9 @@ class Space:
     def check(self) -> str | None:
         """None when everything is accounted for, else the first contradiction. Only while nobody is at work."""
 
-    def audit(self, most: int = 1000) -> list[tuple[str, int, int]]:
-        """All contradictions, as (what, index, word). Beside live users only those count that are found again later."""
+    def audit(self, most: int = 1000) -> list[tuple[str, int, int, int]]:
+        """All contradictions, as (what, index, word, label of whose turn it is or was). Beside live users only those
+        count that are found again later."""
 
     def row(self, index: int) -> _Row | None:
         """One row of the roster, for people; None when it is free."""
@@ -200,6 +202,13 @@ class Space:
 
     def slots(self) -> dict[str, int]:
         """How many slots are in each state."""
+
+    def task_id(self, index: int, generation: int) -> str:
+        """The name of a task: its queue, its slot, its generation."""
+
+    def function_of(self, index: int, generation: int) -> tuple[int, bytes] | None:
+        """What a task calls, as it was published: (kind, bytes), see localq.lookup. None when that is not known: the
+        slot serves another task, the function was taken out of the table, or it travels with the task."""
 
     def read(self, index: int, generation: int) -> Reading | None:
         """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""

@@ -342,7 +342,8 @@ cdef class Space:
         return problem.decode("utf-8", "replace")
 
     def audit(self, uint32_t most=1000):
-        """All contradictions, as (what, index, word). Beside live users only those count that are found again later."""
+        """All contradictions, as (what, index, word, label of whose turn it is or was). Beside live users only those count
+        that are found again later."""
         cdef lq_problem *problems = <lq_problem *>PyMem_Calloc(max(most, 1), sizeof(lq_problem))
         cdef uint32_t i, count
         if problems == NULL:
@@ -350,7 +351,8 @@ cdef class Space:
         try:
             with nogil:
                 count = lq_space_audit(&self.space, problems, most)
-            return [(problems[i].what.decode(), problems[i].index, problems[i].word) for i in range(min(count, most))]
+            return [(problems[i].what.decode(), problems[i].index, problems[i].word, problems[i].who)
+                    for i in range(min(count, most))]
         finally:
             PyMem_Free(problems)
 
@@ -364,7 +366,7 @@ cdef class Space:
                 "ready": bool(r.ready),
                 "succeeded": r.succeeded, "failed": r.failed, "items": r.items, "run_ns": r.run_ns,
                 "task": None if r.task == <uint64_t>-1 else (r.task >> 32, r.task & 0xffffffff),
-                "task_since_ns": r.task_since_ns}
+                "task_since_ns": r.task_since_ns, "unread": r.unread}
 
     def rows(self):
         return [row for row in (self.row(i) for i in range(1, LQ_ROWS)) if row is not None]
@@ -385,6 +387,23 @@ cdef class Space:
         lq_space_count_slots(&self.space, counts)
         names = ("fresh", "writing", "queued", "claimed", "running", "done", "cached", "cancelled", "free")
         return {name: counts[i] for i, name in enumerate(names)}
+
+    def task_id(self, uint32_t index, uint32_t generation):
+        """The name of a task: its queue, its slot, its generation."""
+        return f"{self.space.header.identity & 0xffffffff:08x}-{index:x}-{generation:x}"
+
+    def function_of(self, uint32_t index, uint32_t generation):
+        """What a task calls, as it was published: (kind, bytes). None when that is not known: the slot serves another task,
+        the function was taken out of the table, or it travels with the task."""
+        cdef lq_slot copy
+        cdef uint32_t kind = 0, length = 0
+        cdef const unsigned char *at = NULL
+        if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
+            return None
+        if lq_space_function(&self.space, copy.function, copy.function_generation, &kind, &at, &length) != LQ_OK:
+            return None
+        payload = (<const char *>at)[:length]
+        return (kind, payload) if lq_space_function_is_current(&self.space, copy.function, copy.function_generation) else None
 
     def read(self, uint32_t index, uint32_t generation):
         """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""

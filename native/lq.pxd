@@ -152,6 +152,7 @@ cdef extern from "lq_space.h" nogil:
         uint64_t run_ns
         uint64_t task
         uint64_t task_since_ns
+        uint64_t unread
     lq_status lq_space_create(lq_space *space, const lq_sizes *sizes, uint64_t identity)
     lq_status lq_space_open(lq_space *space, int control_fd, int payload_fd, int writable)
     void lq_space_close(lq_space *space)
@@ -167,6 +168,7 @@ cdef extern from "lq_space.h" nogil:
         const char *what
         uint32_t index
         uint64_t word
+        uint32_t who
     lq_status lq_space_join(lq_space *space, lq_role role, uint32_t pid, lq_label *label)
     bint lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid, uint64_t started)
     void lq_space_set_ready(lq_space *space, lq_label me)

@@ -485,21 +485,39 @@ uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead)
     return found;
 }
 
+/* Is a settled tail within the run of the head that it names? True as well when it is freed meanwhile: a tail goes first. */
+static bool has_its_head_(const struct lq_arena *arena, uint32_t at, uint64_t word)
+{
+    uint64_t head = lq_load(&arena->spans[at].run);
+    bool known = head > 0 && head < at;
+    uint32_t state = known ? lq_word_state(lq_load(&arena->spans[head].word)) : LQ_BLOCK_FREE;
+    uint64_t spans = known ? lq_load(&arena->spans[head].run) : 0;
+    if ((state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD) && head + spans > at)
+        return true;
+    lq_order_loads();
+    return lq_load_seq(&arena->spans[at].word) != word;
+}
+
+/* Does a held run end within the arena? One that is only owned may be in the making: its length is not told yet. */
+static bool ends_inside_(const struct lq_arena *arena, uint32_t at, uint64_t word)
+{
+    uint64_t spans = lq_load(&arena->spans[at].run);
+    lq_order_loads();
+    return (spans > 0 && spans <= arena->count - at) || lq_load_seq(&arena->spans[at].word) != word;
+}
+
 enum lq_status lq_arena_check(const struct lq_arena *arena)
 {
-    uint64_t run_end = 0;
     uint32_t used = spans_end_(arena);
     for (uint32_t at = 1; at < used; at++) {
         struct lq_span *span = &arena->spans[at];
         uint64_t word = lq_load(&span->word);
         uint32_t state = lq_word_state(word);
-        if (state == LQ_SPAN_TAIL && lq_word_label(word) == LQ_NOBODY && at >= run_end)
-            return LQ_CORRUPT; /* a tail without its head */
-        uint64_t run = state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD ? lq_load(&span->run) : 0;
-        if (run > arena->count - at || (run == 0 && state == LQ_BLOCK_HELD))
-            return LQ_CORRUPT;
-        run_end = run != 0 ? at + run : run_end;
         if (state > LQ_SPAN_TAIL || state == LQ_BLOCK_RETIRED)
+            return LQ_CORRUPT;
+        if (state == LQ_SPAN_TAIL && lq_word_label(word) == LQ_NOBODY && !has_its_head_(arena, at, word))
+            return LQ_CORRUPT;
+        if (state == LQ_BLOCK_HELD && !ends_inside_(arena, at, word))
             return LQ_CORRUPT;
         if (state != LQ_SPAN_CLASS)
             continue;

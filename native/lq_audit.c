@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Is everything accounted for? Reads all words and writes nothing. On a quiet Space any answer is a defect; beside live users
- * an answer counts only if it stays: ask again a moment later, and believe what was said twice of the same word.
+ * an answer counts only if it stays: ask again a moment later, and believe what was said each time of the same word.
+ *
+ * Why what stays is true: a word that was read twice alike has not changed in between (generations only grow), so whatever
+ * its state says of rings, bodies and blocks held all the time, and no look was merely too early. But it may be the turn of
+ * a process that was stopped: `who` says whose, and whether that one is stopped is for the caller to find out.
  */
 #include "lq_space.h"
 
@@ -14,11 +18,16 @@ struct list_ {
     unsigned char *found; /* by slot: 1 if the walk through the rings met it; NULL: there was no memory for that */
 };
 
-static void complain_(struct list_ *list, const char *what, uint32_t index, uint64_t word)
+static void complain_of_(struct list_ *list, const char *what, uint32_t index, uint64_t word, lq_label who)
 {
     if (list->count < list->most)
-        list->problems[list->count] = (struct lq_problem){what, index, word};
+        list->problems[list->count] = (struct lq_problem){what, index, word, who};
     list->count++;
+}
+
+static void complain_(struct list_ *list, const char *what, uint32_t index, uint64_t word)
+{
+    complain_of_(list, what, index, word, lq_word_label(word));
 }
 
 static bool is_dead_(const struct lq_space *space, uint64_t word)
@@ -31,8 +40,8 @@ static bool is_dead_(const struct lq_space *space, uint64_t word)
 static void walk_(const struct lq_space *space, const struct lq_ring *ring, struct list_ *list)
 {
     struct lq_ring_entry entry;
-    uint64_t head = lq_load(ring->head);
-    for (uint64_t i = 0; i < 1ull << ring->order && lq_ring_look(ring, head + i, &entry); i++) {
+    uint64_t position = lq_load(ring->head);
+    for (uint64_t i = 0; i < 1ull << ring->order && lq_ring_next(ring, &position, &entry); i++) { /* once round */
         if (entry.index >= space->slots.count)
             continue;
         const struct lq_slot *slot = lq_space_slot(space, entry.index);
@@ -63,11 +72,13 @@ static bool is_in_(const struct lq_ring *ring, uint32_t index, uint64_t word, co
     return (list->found != NULL && list->found[index]) || lq_ring_holds(ring, index, lq_word_generation(word));
 }
 
-static bool is_announced_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index, uint64_t word, const struct list_ *list)
+/* The client may have reaped it and be about to consume it; the label in the word, if any, be about to announce it. */
+static void audit_done_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index, uint64_t word, struct list_ *list)
 {
     lq_label client = LQ_GET(slot->client);
-    return !lq_roster_is_live(&space->roster, client) || lq_load32(&lq_roster_row(&space->roster, client)->missed) != 0 ||
-           is_in_(&space->completions[lq_label_row(client) % LQ_ROWS], index, word, list);
+    if (lq_roster_is_live(&space->roster, client) && lq_load32(&lq_roster_row(&space->roster, client)->missed) == 0 &&
+        !is_in_(&space->completions[lq_label_row(client) % LQ_ROWS], index, word, list))
+        complain_of_(list, "a finished task was not announced, slot", index, word, client);
 }
 
 static bool has_its_arguments_(const struct lq_space *space, const struct lq_slot *slot, uint32_t index)
@@ -85,15 +96,17 @@ static void audit_slot_(const struct lq_space *space, uint32_t index, struct lis
     const struct lq_slot *slot = lq_space_slot(space, index);
     uint64_t word = lq_load(&slot->word);
     uint32_t state = lq_word_state(word);
-    if (is_dead_(space, word))
+    if (is_dead_(space, word)) {
         complain_(list, "a dead process still owns slot", index, word);
-    else if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED) &&
-             !is_in_(lq_space_ring_of(space, slot), index, word, list))
+        return;
+    }
+    bool in_a_ring = state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED; /* or a live label is just about to push it */
+    if (in_a_ring && !is_in_(lq_space_ring_of(space, slot), index, word, list))
         complain_(list, "a queued task is in no ring, slot", index, word);
-    else if (state == LQ_SLOT_DONE && !is_announced_(space, slot, index, word, list))
-        complain_(list, "a finished task was not announced, slot", index, word);
-    else if (state == LQ_SLOT_QUEUED && !has_its_arguments_(space, slot, index))
+    if (state == LQ_SLOT_QUEUED && !has_its_arguments_(space, slot, index))
         complain_(list, "a queued task lost its arguments, slot", index, word);
+    if (state == LQ_SLOT_DONE)
+        audit_done_(space, slot, index, word, list);
 }
 
 /* Is the object that a HELD block names still the one that holds it? */

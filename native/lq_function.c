@@ -82,13 +82,16 @@ enum lq_status lq_functions_check(const struct lq_functions *functions)
 {
     uint32_t end = lq_functions_end(functions);
     for (uint32_t row = 0; row < end; row++) {
-        uint64_t word = lq_load(&functions->rows[row].word);
+        const struct lq_function *function = &functions->rows[row];
+        uint64_t word = lq_load(&function->word);
         bool labelled = lq_word_label(word) != LQ_NOBODY;
         if (lq_word_state(word) > LQ_FUNCTION_LIVE || (lq_word_state(word) == LQ_FUNCTION_FREE && labelled))
             return LQ_CORRUPT;
         if (lq_word_state(word) == LQ_FUNCTION_WRITING && !labelled)
             return LQ_CORRUPT;
-        if (functions->rows[row].block == 0 && functions->rows[row].bytes > LQ_FUNCTION_INLINE && lq_word_state(word) == LQ_FUNCTION_LIVE)
+        bool homeless = LQ_GET(function->block) == 0 && LQ_GET(function->bytes) > LQ_FUNCTION_INLINE;
+        lq_order_loads();
+        if (homeless && lq_word_state(word) == LQ_FUNCTION_LIVE && lq_load_seq(&function->word) == word)
             return LQ_CORRUPT;
     }
     return LQ_OK;

@@ -20,29 +20,58 @@ void lq_ring_init(const struct lq_ring *ring)
     lq_store(ring->head, 1ull << ring->order); /* last: a head of zero says "not yet", also after a death in between */
 }
 
+/* Head and tail of one moment; false where both move too fast for that. */
+static bool ends_(const struct lq_ring *ring, uint64_t *head, uint64_t *tail)
+{
+    for (int attempt = 0; attempt < 64; attempt++) {
+        *head = lq_load_seq(ring->head);
+        *tail = lq_load_seq(ring->tail);
+        if (lq_load_seq(ring->head) == *head)
+            return true;
+    }
+    return false;
+}
+
 enum lq_status lq_ring_check(const struct lq_ring *ring, uint32_t indices)
 {
-    uint64_t head = lq_load(ring->head);
-    uint64_t tail = lq_load(ring->tail);
+    uint64_t head, tail;
     uint64_t cells = 1ull << ring->order;
+    if (!ends_(ring, &head, &tail))
+        return LQ_OK;
     /* The tail may lag one behind a cell that was filled, so the head can be one ahead of it. */
     bool ahead = head - tail == 1;
     if (head < cells || tail < cells || (tail - head > cells && !ahead))
         return LQ_CORRUPT;
     for (uint64_t position = head; !ahead && position != tail; position++) {
-        uint64_t seen = lq_load(lq_ring_cell(ring, position));
-        if (seen >> 40 != lq_ring_cycle(ring, position) || (seen & LQ_INDEX_MASK) >= indices)
+        struct lq_ring_entry entry;
+        bool sound = lq_ring_look(ring, position, &entry) && entry.index < indices;
+        if (!sound && (int64_t)(lq_load(ring->head) - position) <= 0) /* else it was taken, and its cell filled anew */
             return LQ_CORRUPT;
     }
     return LQ_OK;
 }
 
+bool lq_ring_next(const struct lq_ring *ring, uint64_t *position, struct lq_ring_entry *entry)
+{
+    for (int attempt = 0; attempt < 64; attempt++) {
+        if (lq_ring_look(ring, *position, entry)) {
+            ++*position;
+            return true;
+        }
+        uint64_t head = lq_load(ring->head);
+        if ((int64_t)(head - *position) <= 0)
+            return false; /* not filled yet: the end */
+        *position = head; /* overtaken: go on where the rest begins */
+    }
+    return false; /* it moves faster than we look */
+}
+
 bool lq_ring_holds(const struct lq_ring *ring, uint32_t index, uint32_t generation)
 {
     struct lq_ring_entry entry;
-    uint64_t head = lq_load(ring->head);
+    uint64_t position = lq_load(ring->head);
     for (uint64_t i = 0; i < 1ull << ring->order; i++) { /* once round, also while somebody writes */
-        if (!lq_ring_look(ring, head + i, &entry))
+        if (!lq_ring_next(ring, &position, &entry))
             return false;
         if (entry.index == index && entry.generation == (generation & LQ_INDEX_MASK))
             return true;

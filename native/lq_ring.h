@@ -48,9 +48,12 @@ size_t lq_ring_size(uint32_t order);
 void lq_ring_view(struct lq_ring *ring, unsigned char *memory, uint32_t order);
 /* Give fresh zeroed memory its first positions. Only before anybody else knows of the ring. */
 void lq_ring_init(const struct lq_ring *ring);
-/* Sound? LQ_CORRUPT where head, tail or a cell between them can't have been written by the operations below. */
+/* Sound? LQ_CORRUPT where head, tail or a cell between them can't have been written by the operations below. Also beside
+   live users: what only looks wrong because it moved meanwhile is passed over. */
 enum lq_status lq_ring_check(const struct lq_ring *ring, uint32_t indices);
-/* Is (index, generation) between head and tail? For audits of a quiet ring. */
+/* Read the entry at *position, or the oldest after it if that one was taken, and step behind it. False at the end. */
+bool lq_ring_next(const struct lq_ring *ring, uint64_t *position, struct lq_ring_entry *entry);
+/* Is (index, generation) between head and tail? An entry that stays there all the time is found, whatever moves. */
 bool lq_ring_holds(const struct lq_ring *ring, uint32_t index, uint32_t generation);
 
 static inline uint64_t lq_ring_cycle(const struct lq_ring *ring, uint64_t position)
@@ -63,7 +66,7 @@ static inline lq_a64 *lq_ring_cell(const struct lq_ring *ring, uint64_t position
     return &ring->cells[position & ((1ull << ring->order) - 1)];
 }
 
-/* The entry at `position`, if what lies there is of that cycle: for audits, which walk from the head on, once round. */
+/* The entry at `position`, if what lies there is of that cycle: for audits, see lq_ring_next. */
 static inline bool lq_ring_look(const struct lq_ring *ring, uint64_t position, struct lq_ring_entry *entry)
 {
     uint64_t seen = lq_load(lq_ring_cell(ring, position));

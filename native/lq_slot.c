@@ -85,6 +85,8 @@ enum lq_status lq_slots_check(const struct lq_slots *slots)
         if (state > LQ_SLOT_FREE)
             return LQ_CORRUPT;
         if (i > fresh && word != 0)
+            fresh = lq_load(slots->fresh); /* it has moved meanwhile */
+        if (i > fresh && word != 0)
             return LQ_CORRUPT; /* only the slot at `fresh` may be claimed before the counter moves */
         if (i < fresh && state == LQ_SLOT_FRESH)
             return LQ_CORRUPT;

@@ -353,32 +353,49 @@ enum lq_status lq_space_take_over(struct lq_space *space, lq_label me, uint32_t 
     return evict_oldest_(space, me, false, index) ? LQ_OK : LQ_EMPTY;
 }
 
-static bool is_function_needed_(const struct lq_space *space, uint32_t row, uint32_t generation)
+/* The words of the functions that are nobody's, 0 for all others. True if there is one. */
+static bool find_nobodys_(const struct lq_space *space, uint64_t nobodys[LQ_FUNCTIONS], uint32_t end)
+{
+    bool any = false;
+    for (uint32_t row = 0; row < end; row++) {
+        uint64_t word = lq_load(&space->functions.rows[row].word);
+        bool is = lq_word_state(word) == LQ_FUNCTION_LIVE && lq_word_label(word) == LQ_NOBODY;
+        nobodys[row] = is ? word : 0;
+        any = any || is;
+    }
+    return any;
+}
+
+/* Take out those that a task still needs: one pass over the slots for all of them, or the supervisor is away for seconds.
+   After they were found: from then on they get no new tasks. */
+static void spare_needed_(const struct lq_space *space, uint64_t nobodys[LQ_FUNCTIONS], uint32_t end)
 {
     uint32_t used = lq_slots_used(&space->slots);
     for (uint32_t index = 0; index < used; index++) {
         const struct lq_slot *slot = lq_space_slot(space, index);
         uint32_t state = lq_word_state(lq_load(&slot->word));
-        if (state >= LQ_SLOT_QUEUED && state <= LQ_SLOT_RUNNING && LQ_GET(slot->function) == row &&
-            LQ_GET(slot->function_generation) == generation)
-            return true;
+        uint32_t row = LQ_GET(slot->function);
+        if (state >= LQ_SLOT_QUEUED && state <= LQ_SLOT_RUNNING && row < end &&
+            LQ_GET(slot->function_generation) == lq_word_generation(nobodys[row]))
+            nobodys[row] = 0;
     }
-    return false;
 }
 
 /* Signed before its block is dropped: dropping a run takes steps, and somebody must be named as owing them. */
 static uint32_t sweep_functions_(const struct lq_space *space, lq_label me)
 {
     uint32_t swept = 0;
+    uint64_t nobodys[LQ_FUNCTIONS];
     uint32_t end = lq_functions_end(&space->functions);
+    if (!find_nobodys_(space, nobodys, end))
+        return 0;
+    spare_needed_(space, nobodys, end);
     for (uint32_t row = 0; row < end; row++) {
         struct lq_function *function = &space->functions.rows[row];
-        uint64_t word = lq_load(&function->word);
+        uint64_t word = nobodys[row];
         uint32_t generation = lq_word_generation(word);
-        if (lq_word_state(word) != LQ_FUNCTION_LIVE || lq_word_label(word) != LQ_NOBODY || is_function_needed_(space, row, generation))
-            continue;
-        if (!lq_cas(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)))
-            continue; /* another sweep was quicker */
+        if (word == 0 || !lq_cas(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)))
+            continue; /* or another sweep was quicker */
         LQ_FAULT("sweep_functions:claimed");
         if (function->block != LQ_NO_BLOCK)
             lq_arena_drop(&space->arena, NULL, me, function->block, lq_backref(LQ_HOLDER_FUNCTION, row, generation));
@@ -467,6 +484,8 @@ void lq_space_row(const struct lq_space *space, uint32_t index, struct lq_row_re
         .task = lq_load_relaxed(&row->counters.task),
         .task_since_ns = lq_load_relaxed(&row->counters.task_since_ns),
     };
+    if (reading->state == LQ_ROW_LIVE && reading->role == LQ_ROLE_CLIENT) /* of others no memory is touched */
+        reading->unread = lq_ring_depth(&space->completions[index % LQ_ROWS]);
 }
 
 void lq_space_arena_reading(const struct lq_space *space, uint64_t *held, uint64_t *owned, uint64_t *spans)

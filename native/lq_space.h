@@ -141,6 +141,7 @@ struct lq_problem {
     const char *what;
     uint32_t index;
     uint64_t word;
+    lq_label who; /* whose turn it is, or was; LQ_NOBODY */
 };
 /* All contradictions: how many; the first `most` of them are told. See lq_audit.c for what they mean beside live users. */
 uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problems, uint32_t most);
@@ -163,6 +164,7 @@ struct lq_row_reading {
     lq_label label;
     uint64_t started; /* see lq_row_started */
     uint64_t succeeded, failed, items, run_ns, task, task_since_ns;
+    uint64_t unread; /* a client: finished tasks that it has not reaped */
 };
 
 uint64_t lq_space_depth(const struct lq_space *space, uint32_t queue, uint32_t priority);

@@ -68,7 +68,7 @@ def _problems(queue: LocalQueue, clients: int) -> list[str]:
     queue._client.reap()
     slots, rows = space.slots(), space.rows()
     found = [f"{slots[state]} slots are {state}" for state in BUSY if slots[state]]
-    found += [f"audit: {what} {index}: word {word:016x}" for what, index, word in space.audit()]
+    found += [f"audit: {what} {index}: word {word:016x}" for what, index, word, _ in space.audit()]
     attached = sum(row["role"] == ROLE_CLIENT for row in rows) - 1
     if attached != clients:
         found.append(f"{attached} clients are attached instead of {clients}")

@@ -128,10 +128,9 @@ class Publisher:
     def _forget_old(self, client: Client, keep: int = KEPT) -> None:
         """Take functions out of the table that nobody has used for longest and no task needs."""
         for payload in list(self._by_value)[: max(0, len(self._by_value) - keep)]:
-            entry = self._by_value[payload]
-            if entry.pending:
-                continue
-            del self._by_value[payload]
+            entry = self._by_value.get(payload)
+            if entry is None or entry.pending or self._by_value.pop(payload, None) is not entry:
+                continue  # needed; or another thread was quicker
             if _is_kept(client, entry.function) and client.functions.get(entry.function) is entry:
                 del client.functions[entry.function]
             client.unpublish(entry.row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from array import array
 from struct import pack, unpack
 
@@ -22,9 +23,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Reached", "reach"]
+__all__ = ["NoAnswer", "Reached", "listener_at", "reach"]
 
 FDS = 2
+AGAIN = 0.05  # seconds until somebody who was hung up on asks again; starting another supervisor takes about as long
+
+
+class NoAnswer(AttachError):
+    """Somebody listens at the socket and says nothing: its supervisor was stopped, or is only starting."""
+
+
+class _HungUp(NoAnswer):
+    """Its supervisor ended before it answered: the queue is ending, or another one is being started."""
 
 
 class Reached:
@@ -37,6 +47,11 @@ class Reached:
         self.told = told
         self.connection = connection
 
+    @property
+    def listener(self) -> int:
+        """The owner's process id, as the kernel has it. Not what it says of itself: pids mean others over there."""
+        return _listener_of(self.connection)[0]
+
     def let_go(self) -> None:
         """Unmap it first: so the supervisor, when it sees the connection end, can see that nobody is left to use it."""
         del self.space
@@ -47,10 +62,21 @@ def reach(name: str, as_client: bool, timeout: float) -> Reached:
     """Ask the queue of that name for its memory. `as_client`: to submit; else to look, at memory that can't be written.
 
     Raises:
-        AttachError: there is no such queue, it is another user's, it does not answer within `timeout` seconds, or it
-            refuses.
+        AttachError: there is no such queue, it is another user's, or it refuses.
+        NoAnswer: it does not answer within `timeout` seconds.
         LayoutMismatch, SpaceCorrupt: it runs another version of localq, or what came is no Space.
     """
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            return _reach(name, as_client, timeout)
+        except _HungUp:
+            if time.monotonic() + AGAIN > until:
+                raise
+            time.sleep(AGAIN)
+
+
+def _reach(name: str, as_client: bool, timeout: float) -> Reached:
     path = address_of(name)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
@@ -71,6 +97,23 @@ def reach(name: str, as_client: bool, timeout: float) -> Reached:
         raise
 
 
+def listener_at(path: str) -> int | None:
+    """The process that began to listen at a socket, a queue's owner, as the kernel has it; None when there is none, or
+    too many are waiting there. 0: one that can't be seen from here (another pid namespace)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return None
+        return _listener_of(probe)[0]
+
+
+def _listener_of(connection: socket.socket) -> tuple[int, int]:
+    """(pid, uid)"""
+    pid, uid, _ = unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS))
+    return pid, uid
+
+
 def _connect(connection: socket.socket, path: str, name: str, timeout: float) -> None:
     try:
         # The kernel waits for room in the queue of visitors only on behalf of a socket that may block.
@@ -86,10 +129,10 @@ def _connect(connection: socket.socket, path: str, name: str, timeout: float) ->
             " removes it"
         ) from None
     except BlockingIOError:
-        raise AttachError(f"queue {name!r} does not answer: too many are waiting for its supervisor") from None
+        raise NoAnswer(f"queue {name!r} does not answer: too many are waiting for its supervisor") from None
     except OSError as error:
         raise AttachError(f"queue {name!r} can't be reached by {path}: {error.strerror}") from None
-    _, uid, _ = unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS))
+    _, uid = _listener_of(connection)
     if uid != os.geteuid():
         raise AttachError(f"the socket {path} belongs to a process of user {uid}, not of yours ({os.geteuid()})")
 
@@ -103,9 +146,9 @@ def _ask(connection: socket.socket, wanted: bytes, name: str, timeout: float) ->
         )
     except TimeoutError:
         reason = f"does not answer within {timeout:g} s: its supervisor was stopped, or is only starting"
-        raise AttachError(f"queue {name!r} {reason}") from None
+        raise NoAnswer(f"queue {name!r} {reason}") from None
     except OSError as error:
-        raise AttachError(f"queue {name!r} hung up: {error.strerror}") from None
+        raise _HungUp(f"queue {name!r} hung up: {error.strerror}") from None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
@@ -113,13 +156,14 @@ def _ask(connection: socket.socket, wanted: bytes, name: str, timeout: float) ->
 
 
 def _understand(answer: bytes, name: str) -> dict[str, Any]:
+    if not answer:
+        raise _HungUp(f"queue {name!r} can't be attached to: it is ending")
     try:
         told = _native.decode_value(answer)
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        ended = "it is ending" if not answer else "what it said is no answer: another version of localq?"
-        raise AttachError(f"queue {name!r} can't be attached to: {ended}")
+        raise AttachError(f"queue {name!r} can't be attached to: what it said is no answer: another version of localq?")
     if "refused" in told:
         raise AttachError(f"queue {name!r} refuses: {told['refused']}")
     return told

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-__all__ = ["Doorway", "open_doorway", "remove_socket"]
+__all__ = ["Doorway", "is_stale", "open_doorway", "remove_socket", "remove_stale"]
 
 BACKLOG = 128
 MOST_NAMES = 1000
@@ -68,18 +68,12 @@ class _Taken(Exception):
 
 
 def _listen(name: str) -> Doorway:
-    """Under a lock, or two who find the same stale socket would remove each other's new one."""
     import _socket
-    from fcntl import LOCK_EX, flock
 
     path = address_of(name)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flock(folder, LOCK_EX)
-        if os.path.lexists(path):
-            if not is_stale(path):
-                raise _Taken
-            os.unlink(path)
+    with _Locked(os.path.dirname(path)):
+        if os.path.lexists(path) and not _unlink_stale(path):
+            raise _Taken
         socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
         try:
             socket.bind(path)
@@ -88,8 +82,45 @@ def _listen(name: str) -> Doorway:
         except BaseException:
             socket.close()
             raise
-    finally:
-        os.close(folder)  # and with it the lock
+
+
+def remove_stale(path: str) -> bool:
+    """Remove a socket at which nobody listens any more; whether that was one. Anything else stays."""
+    with _Locked(os.path.dirname(path)):
+        return _unlink_stale(path)
+
+
+class _Locked:
+    """A folder's lock: without it, two who find the same stale socket would remove each other's new one."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        from fcntl import LOCK_EX, flock
+
+        self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flock(self._fd, LOCK_EX)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)  # and with it the lock
+
+
+def _unlink_stale(path: str) -> bool:
+    """Under the lock. A file that is no socket refuses to be connected to as well, and is somebody's."""
+    from stat import S_ISSOCK
+
+    try:
+        if not S_ISSOCK(os.lstat(path).st_mode) or not is_stale(path):
+            return False
+        os.unlink(path)
+    except FileNotFoundError:  # its owner removed it just now
+        pass
+    return True
 
 
 def is_stale(path: str) -> bool:

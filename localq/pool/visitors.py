@@ -19,7 +19,7 @@ from localq.pool.processes import ended_by, has_mapped, open_process, started_at
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from select import epoll
 
     from localq._native import Space
@@ -166,7 +166,7 @@ class Visitors:
         elif said == CLIENT:
             self._let_client_in(visitor)
         elif said == READER:
-            self._answer(visitor)
+            self._let_look(visitor)
             self._forget(visitor)
         else:
             self._refuse(visitor, "it does not know what you want: another version of localq?")
@@ -191,19 +191,31 @@ class Visitors:
             self._forget(visitor)
             return
         self._watch(visitor, pidfd)
-        self._answer(visitor)
+        self._answer(visitor, self._space.fds)
 
-    def _answer(self, visitor: _Visitor) -> None:
+    def _let_look(self, visitor: _Visitor) -> None:
+        """Opened anew, for reading: nobody writes there by mistake. (On purpose, whoever is the same user could.)"""
+        fds: list[int] = []
+        try:
+            for fd in self._space.fds:
+                fds.append(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
+            self._answer(visitor, fds)
+        except OSError as error:
+            self._refuse(visitor, f"its memory can't be opened for reading only: {error.strerror}")
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _answer(self, visitor: _Visitor, fds: Iterable[int]) -> None:
         import _socket
         from array import array
 
         yours = {"label": visitor.label, "pid": visitor.pid, "started": started_at(visitor.pid)}
         told = _native.encode_value({**self._describe(), **yours})
         assert told is not None
-        fds = array("i", self._space.fds)
         assert visitor.socket is not None
         try:
-            visitor.socket.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+            visitor.socket.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))])
         except OSError:
             pass  # it is gone: its pidfd, or the end of the connection, says so
 

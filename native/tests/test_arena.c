@@ -252,6 +252,35 @@ static void arena_check_finds_what_no_operation_writes(void)
     CHECK_EQ(lq_arena_check(&arena), LQ_CORRUPT);
 }
 
+static void arena_check_knows_a_run_in_the_making_from_one_in_ruins(void)
+{
+    struct lq_arena arena = make_arena_(8);
+    struct lq_arena_cache cache = {0};
+    uint32_t block;
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 3 * LQ_SPAN_BYTES, &block), LQ_OK);
+    uint32_t head = block & ~LQ_BLOCK_RUN;
+    uint64_t owned = lq_load(&arena.spans[head].word);
+    CHECK_EQ(lq_arena_check(&arena), LQ_OK);
+
+    lq_store(&arena.spans[head + 2].word, lq_word_as(owned, LQ_BLOCK_FREE, LQ_NOBODY)); /* not taken yet, or freed */
+    lq_store(&arena.spans[head].run, 2);
+    CHECK_EQ(lq_arena_check(&arena), LQ_OK);
+    lq_store(&arena.spans[head].run, 1); /* shorter than the tail that is settled */
+    CHECK_EQ(lq_arena_check(&arena), LQ_CORRUPT);
+    lq_store(&arena.spans[head].run, 2);
+
+    lq_store(&used_, head + 3);
+    lq_store(&arena.spans[head + 3].run, 1000); /* a head whose length is still that of an earlier use */
+    lq_store(&arena.spans[head + 3].word, lq_word_as(owned, LQ_BLOCK_OWNED, ME));
+    CHECK_EQ(lq_arena_check(&arena), LQ_OK);
+    lq_store(&arena.spans[head + 3].word, lq_word_as(owned, LQ_BLOCK_HELD, LQ_NOBODY));
+    CHECK_EQ(lq_arena_check(&arena), LQ_CORRUPT);
+    lq_store(&arena.spans[head + 3].word, lq_word_as(owned, LQ_BLOCK_FREE, LQ_NOBODY));
+
+    lq_store(&arena.spans[head].word, lq_word_as(owned, LQ_BLOCK_FREE, LQ_NOBODY)); /* its tail is left */
+    CHECK_EQ(lq_arena_check(&arena), LQ_CORRUPT);
+}
+
 /* ---- threads: every byte belongs to one at a time ---- */
 
 struct crowd_ {
@@ -395,6 +424,7 @@ const struct lq_case arena_cases[] = {
     RUN(arena_recovery_frees_all_that_the_dead_owned_and_nothing_else),
     RUN(arena_drop_for_the_dead_needs_the_word_that_named_the_block),
     RUN(arena_check_finds_what_no_operation_writes),
+    RUN(arena_check_knows_a_run_in_the_making_from_one_in_ruins),
     RUN(arena_interrupted_between_any_two_instructions_gives_nothing_twice),
     RUN(arena_every_byte_belongs_to_one_at_a_time_among_threads),
     END_OF_CASES,

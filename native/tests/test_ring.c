@@ -168,6 +168,32 @@ static void ring_check_finds_what_no_operation_writes(void)
     CHECK_EQ(lq_ring_check(&ring, 51), LQ_CORRUPT);
 }
 
+static void ring_walk_that_is_overtaken_goes_on_where_the_rest_begins(void)
+{
+    struct lq_ring ring;
+    struct lq_ring_entry entry;
+    make_ring_(&ring, ORDER);
+    for (uint32_t i = 0; i < CELLS; i++)
+        lq_ring_push(&ring, i, 1);
+    uint64_t position = lq_load(ring.head);
+    CHECK(lq_ring_next(&ring, &position, &entry));
+    CHECK_EQ(entry.index, 0);
+
+    for (uint32_t i = 0; i < 3; i++) { /* the next two cells are filled anew */
+        CHECK_EQ(pop_(&ring, &entry), LQ_OK);
+        CHECK_EQ(lq_ring_push(&ring, CELLS + i, 2), LQ_OK);
+    }
+
+    for (uint32_t i = 3; i < CELLS + 3; i++) {
+        CHECK(lq_ring_next(&ring, &position, &entry));
+        CHECK_EQ(entry.index, i);
+        CHECK_EQ(entry.generation, i < CELLS ? 1u : 2u);
+        CHECK(lq_ring_holds(&ring, i, i < CELLS ? 1 : 2));
+    }
+    CHECK(!lq_ring_next(&ring, &position, &entry));
+    CHECK(!lq_ring_holds(&ring, 2, 1));
+}
+
 static void ring_whose_making_was_cut_short_is_made_again(void)
 {
     struct lq_ring ring;
@@ -397,6 +423,7 @@ const struct lq_case ring_cases[] = {
     RUN(ring_advance_twice_moves_once),
     RUN(ring_goes_on_when_positions_and_cycles_wrap),
     RUN(ring_check_finds_what_no_operation_writes),
+    RUN(ring_walk_that_is_overtaken_goes_on_where_the_rest_begins),
     RUN(ring_whose_making_was_cut_short_is_made_again),
     RUN(ring_interrupted_between_any_two_instructions_is_never_full_nor_wrong),
     RUN(ring_loses_doubles_and_reorders_nothing_with_1_producer_and_1_consumer),

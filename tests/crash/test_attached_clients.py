@@ -254,9 +254,9 @@ def test_an_owner_and_its_supervisor_killed_at_once_leave_a_stale_socket_that_th
     name = f"stale-{os.getpid()}"
     with start_script(tmp_path, named, name) as owner:
         _, supervisor, worker = line_of(owner).split()
-        os.kill(int(supervisor), signal.SIGSTOP)  # so that it cannot remove the socket
-        owner.kill()
+        os.kill(owner.pid, signal.SIGSTOP)  # so that it starts no other one
         os.kill(int(supervisor), signal.SIGKILL)
+        owner.kill()
         owner.communicate()
     eventually(lambda: is_gone(int(worker)))
     assert os.path.exists(address(name))
