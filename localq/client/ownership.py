@@ -48,6 +48,7 @@ class Ownership:
         self._door = door
         self._name = name
         self._failure: Callable[[], Exception] | None = None
+        self._were_up = 0  # supervisors that came so far as to work, before this one was started
         self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the user's threads
@@ -126,7 +127,7 @@ class Ownership:
     def _watch(self) -> None:
         in_a_row = 0
         while True:
-            began, were_up = time.monotonic(), self._count_of_supervisors()
+            began = time.monotonic()
             if not self._see_end():
                 return
             if self._space.phase == PHASE_BROKEN:
@@ -135,7 +136,7 @@ class Ownership:
                 self._failure = lambda: QueueClosed("its supervisor was told to end (SIGTERM)")
                 return
             in_a_row = 0 if time.monotonic() - began > LONG_LIFE else in_a_row + 1
-            if in_a_row >= FAILED_STARTS and self._count_of_supervisors() == were_up:
+            if in_a_row >= FAILED_STARTS and self._count_of_supervisors() == self._were_up:
                 self._give_up()
                 return
             if in_a_row > 1 and self._sleep(min(BACK_OFF * 2.0**in_a_row, BACK_OFF_MOST)):
@@ -168,6 +169,7 @@ class Ownership:
             self._name, f"the supervisor (pid {lost.pid}) was lost: {_ending(lost.exit_status)}; starting another one"
         )
         self._bury(lost)
+        self._were_up = self._count_of_supervisors()
         while True:
             try:
                 self._supervisor = self._starter.start()

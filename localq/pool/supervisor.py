@@ -143,9 +143,10 @@ class Supervisor:
         )
 
     def listen_to_signals(self) -> None:
-        """SIGTERM drains. Ctrl-C and a terminal's hang-up are for the owner, which decides what ends."""
+        """SIGTERM drains. Ctrl-C and a terminal's hang-up are for the owner, which decides what ends; and a visitor who
+        hangs up while he is answered ends nobody."""
         signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(self.signalled, 1))
-        for number in (signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
 
     def describe(self) -> dict[str, object]:
@@ -263,10 +264,13 @@ class Supervisor:
 
     def report(self, pid: int, status: int, peak_bytes: int, story: bytes) -> int:
         """Keep what is known of a worker that died, for the error of its task. Returns the report's number."""
-        if self.last_words is None:
-            self.listen_for_last_words()
-        assert self.last_words is not None
-        return self.last_words.report(pid, status, peak_bytes, story)
+        try:
+            if self.last_words is None:
+                self.listen_for_last_words()
+            assert self.last_words is not None
+            return self.last_words.report(pid, status, peak_bytes, story)
+        except OSError:  # no descriptor left: the task's error says less then
+            return 0
 
     def listen_for_last_words(self) -> None:
         from localq.pool.last_words import LastWords
@@ -340,10 +344,13 @@ class Supervisor:
     def warm_up(self) -> None:
         """Import what most workers need sooner or later, once the queue has proven not to be gone in a moment. The
         first workers did not wait for it; their successors have it."""
-        for name in ("localq.pickling", "localq.remote_errors", "cloudpickle"):
-            __import__(name)
-        if self.last_words is None:
-            self.listen_for_last_words()
+        try:
+            for name in ("localq.pickling", "localq.remote_errors", "cloudpickle", "_socket", "array", "_struct"):
+                __import__(name)
+            if self.last_words is None:
+                self.listen_for_last_words()
+        except OSError:  # no descriptor left to read a file with
+            self.warm_at = time.monotonic() + BACK_OFF_MOST
         gc.freeze()
 
     def staff(self) -> None:

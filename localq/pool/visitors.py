@@ -32,6 +32,7 @@ ROWS = 255  # of the roster
 OTHER_ROWS = 10  # for the owner, the supervisor and its successor, and workers that are dead and not yet recovered
 MOST_WAITING = 64  # visitors that have not said yet what they want
 PATIENCE = 2.0  # seconds for saying it
+DEAF_SECONDS = 0.1  # until a descriptor may be free again
 CREDENTIALS = 12  # bytes: pid, uid, gid
 
 
@@ -69,6 +70,7 @@ class Visitors:
         self._by_fd: dict[int, _Visitor] = {}  # of both their descriptors
         self._inode = os.fstat(space.fds[0]).st_ino
         self._listener: _socket.socket | None = None  # made when somebody comes
+        self._deaf_until: float | None = None  # nobody is let in before
         if door >= 0:
             poll.register(door, 1)  # EPOLLIN
 
@@ -88,13 +90,19 @@ class Visitors:
         return True
 
     def until_next_timer(self) -> float | None:
-        """Seconds until somebody has to be sent away."""
-        waiting = [visitor.arrived for visitor in self._by_fd.values() if not visitor.label]
-        return max(0.0, min(waiting) + PATIENCE - time.monotonic()) if waiting else None
+        """Seconds until there is something to do for `keep_time`."""
+        ends = [visitor.arrived + PATIENCE for visitor in self._by_fd.values() if not visitor.label]
+        if self._deaf_until is not None:
+            ends.append(self._deaf_until)
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def keep_time(self) -> None:
-        """Send away who has said nothing for too long."""
-        late = time.monotonic() - PATIENCE
+        """Send away who has said nothing for too long; listen again."""
+        now = time.monotonic()
+        if self._deaf_until is not None and now >= self._deaf_until:
+            self._deaf_until = None
+            self._poll.register(self._door, 1)
+        late = now - PATIENCE
         for visitor in [each for each in self._by_fd.values() if not each.label and each.arrived <= late]:
             self._forget(visitor)
 
@@ -130,14 +138,21 @@ class Visitors:
     # one visitor
 
     def _let_in(self) -> None:
-        import _socket
-        from struct import unpack
-
-        if self._listener is None:
-            self._listener = _socket.socket(fileno=self._door)
         try:
+            import _socket
+            from struct import unpack
+
+            if self._listener is None:
+                self._listener = _socket.socket(fileno=self._door)
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
-        except OSError:  # it is gone again, or there is no descriptor left: the next event asks once more
+        except BlockingIOError:  # it is gone again
+            return
+        except (
+            OSError,
+            ImportError,
+        ):  # no descriptor left: whoever is there would be announced again and again until there is one
+            self._poll.unregister(self._door)
+            self._deaf_until = time.monotonic() + DEAF_SECONDS
             return
         socket = _socket.socket(fileno=fd)
         socket.setblocking(False)
@@ -173,7 +188,7 @@ class Visitors:
             self._forget(visitor)
 
     def _let_client_in(self, visitor: _Visitor) -> None:
-        """The pidfd first, then the look whether the connection still stands: so it is the one who asked."""
+        """Its row has no pid until it signs in: who asked and is gone never does, whoever has its pid by now."""
         if sum(bool(each.label) for each in set(self._by_fd.values())) >= self._most_clients:
             self._refuse(visitor, f"all {self._most_clients} places for clients are taken")
             self._forget(visitor)

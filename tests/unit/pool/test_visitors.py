@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from localq import AttachError, ConfigError, LocalQueue
@@ -303,6 +305,28 @@ def test_who_says_nothing_is_sent_away_and_keeps_nobody_else_out():
             connection.close()
         with LocalQueue.attach(queue.name) as client:
             assert client.delay(tasks.same, 2).result(PATIENCE) == 2
+
+
+def test_a_supervisor_without_a_descriptor_for_a_visitor_rests_and_lets_him_in_later():
+    with LocalQueue(workers=1) as queue:
+        wait_until_staffed(queue)
+        supervisor = supervisor_of(queue)
+        descriptors = len(os.listdir(f"/proc/{supervisor}/fd"))
+        LocalQueue.attach(queue.name).close()  # what it needs for that is loaded then
+        eventually(lambda: len(os.listdir(f"/proc/{supervisor}/fd")) == descriptors)
+        before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        lowest = next(number for number in range(3, 1000) if not os.path.lexists(f"/proc/{supervisor}/fd/{number}"))
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (lowest, before[1]))
+        with pytest.raises(AttachError, match="does not answer"):
+            LocalQueue.attach(queue.name, timeout=0.5)
+        busy = psutil.Process(supervisor).cpu_times()
+        with pytest.raises(AttachError, match="does not answer"):
+            LocalQueue.attach(queue.name, timeout=0.5)
+        assert sum(psutil.Process(supervisor).cpu_times()[:2]) - sum(busy[:2]) < 0.25  # it does not spin
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
+
+        with LocalQueue.attach(queue.name) as client:
+            assert client.delay(tasks.same, 1).result(PATIENCE) == 1
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xc1", b"\x80", b"\x90", b"x" * 5000, b"\x81\xa7refused\xa3why"])
