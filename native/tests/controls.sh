@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
 # controls.sh BUILD: negative controls. Each breaks one rule of native/ in a copy of the sources, by the sed command given,
@@ -7,11 +7,11 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 work=$(cd "$1" && pwd)/controls
-unnoticed=0
+at_once=$(nproc)
 
 # build TREE KIND: the test program of that copy of the sources.
 build() {
-    make --silent -j2 -C "$1/native/tests" WARNINGS=-w CFLAGS_plain=-O1 BUILD=../.. "../../$2/lq_tests" >"$1/log" 2>&1
+    make --silent "${@:3}" -C "$1/native/tests" WARNINGS=-w CFLAGS_plain=-O1 BUILD=../.. "../../$2/lq_tests" >"$1/log" 2>&1
 }
 
 # The sources as they are, built: each control copies this, and so compiles anew only what it has broken.
@@ -21,22 +21,32 @@ mkdir -p "$whole/native/tests"
 cp -p "$here"/../lq_*.[ch] "$whole/native"
 rm -f "$whole"/native/lq_value*
 cp -p "$here"/*.c "$here"/*.h "$here"/Makefile "$whole/native/tests"
-build "$whole" plain
+build "$whole" plain -j"$at_once"
+
+fail() {
+    echo "FAILED  control $1"
+    touch "$work/unnoticed"
+}
 
 # control NAME FILE CASES SED [KIND]: SED runs on the whole file at once (-z), so it may span lines. KIND is of the Makefile's.
 control() {
+    while (($(jobs -r | wc -l) >= at_once)); do
+        wait -n
+    done
+    break_and_run "$@" &
+}
+
+break_and_run() {
     kind=${5:-plain}
     tree=$work/$1/native
     cp -a "$whole" "$work/$1"
     sed -z -i "$4" "$tree/$2"
     if cmp -s "$tree/$2" "$here/../$2"; then
-        echo "FAILED  control $1: the line that it breaks is not in $2 any more"
-        unnoticed=1
+        fail "$1: the line that it breaks is not in $2 any more"
         return
     fi
     if ! build "$work/$1" "$kind"; then
-        echo "FAILED  control $1: does not compile, see $work/$1/log"
-        unnoticed=1
+        fail "$1: does not compile, see $work/$1/log"
         return
     fi
     for name in $3 $3 $3; do # some breaks show by chance only
@@ -46,8 +56,7 @@ control() {
         rm -rf "$work/$1"
         return
     done
-    echo "FAILED  control $1: no test noticed"
-    unnoticed=1
+    fail "$1: no test noticed"
 }
 
 # --- the ring, and taking from it
@@ -94,7 +103,7 @@ control evicted_in_the_same_generation lq_space.c space_read \
 control read_without_a_second_look lq_space.c space_read \
     's/        if (lq_load_seq(&slot->word) != word)\n            continue;\n//'
 control task_that_costs_workers_is_never_judged lq_recover.c flow_task_that_costs \
-    's/if (unbegun >= LQ_MOST_UNBEGUN)/if (unbegun > 100)/'
+    's/unbegun >= LQ_MOST_UNBEGUN) {/unbegun > 100) {/'
 control verdict_of_any_generation lq_space.c flow_task_that_costs \
     's/if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))/if (verdict != 0)/'
 
@@ -177,10 +186,11 @@ control tails_freed_by_one_who_woke_up_late lq_arena.c step_in_recovering_may \
 control evicted_blocks_dropped_before_the_swap lq_space.c step_in_keeping \
     's/\(    if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0)))\n        return LQ_MISSING;\n\)\(.*LQ_HOLDER_ARGS, index, slot->task_generation));\n\)\(    LQ_FAULT("evict:dropped");\)/    if (lq_word_state(word) != LQ_SLOT_CACHED)\n        return LQ_MISSING;\n\2\1\3/'
 control swept_function_s_block_dropped_before_it_is_signed lq_space.c step_in_keeping \
-    's/\(        if (!lq_cas(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)))\n            continue;[^\n]*\n        LQ_FAULT("sweep_functions:claimed");\n\)\(        if (function->block[^\n]*\n[^\n]*\n\)/\2\1/'
+    's/        if (word == 0 || !lq_cas(\(&function->word, word, lq_word_as(word, LQ_FUNCTION_WRITING, me)\)))\n            continue;[^\n]*\n        LQ_FAULT("sweep_functions:claimed");\n\(        if (function->block[^\n]*\n[^\n]*\n\)/        if (word == 0)\n            continue;\n\2        if (!lq_cas(\1))\n            continue;\n        LQ_FAULT("sweep_functions:claimed");\n/'
 control swept_function_freed_before_its_block lq_space.c step_in_keeping \
     's/\(        if (function->block != LQ_NO_BLOCK)\n            lq_arena_drop(&space->arena, NULL, me, function->block[^\n]*\n\)\(        lq_functions_release(&space->functions, me, row);\n\)/\2\1/'
 control withdrawn_function_s_block_dropped_before_it_is_signed lq_client.c step_in_keeping \
     's/    lq_store(&function->word, lq_word_as(word, LQ_FUNCTION_WRITING, client->me));\n//'
 
-exit $unnoticed
+wait
+[[ ! -e $work/unnoticed ]]
