@@ -20,6 +20,7 @@ from benchmarks.soak.member import Part
 from benchmarks.soak.verify import Evidence
 from localq.addresses import address_of
 from localq.pool.attach import Reached, reach
+from localq.pool.doorway import remove_stale
 
 ENDS = ("close", "kill", "kill", "term", "term-supervisor", "kill-all")
 START = 20.0  # seconds until a process must be up
@@ -249,7 +250,9 @@ class Epoch:
         if mapped:
             raise Failed(self.dump(f"{self.how}: still mapped by {[watch.describe(pid) for pid in mapped]}"))
         socket = address_of(self.name)
-        if self.how != "kill-all" and os.path.exists(socket):  # there nobody was left to remove it; the next queue does
+        if self.how == "kill-all":  # nobody was left to remove it: what the next queue of that name would do
+            remove_stale(socket)
+        if os.path.exists(socket):
             raise Failed(self.dump(f"{self.how}: the socket {socket} is left"))
 
     # members
