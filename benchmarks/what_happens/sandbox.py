@@ -60,7 +60,7 @@ def observe(command: Sequence[str], limit: float = LIMIT) -> Facts:
             facts = _watch(process, folder / "out", limit)
             orphans = [] if facts["hangs"] else _orphans(mark)
             new = _names_in(SHARED_MEMORY) - in_shared_memory
-            files = [] if facts["hangs"] else sorted(_names_in(folder / "tmp") | new)
+            files = [] if facts["hangs"] else sorted(_files_below(folder / "tmp") | new)
         _remove_files_of(process.pid, new)
         complaints = _complaints((folder / "err").read_text(errors="replace"))
     return facts | complaints | {"orphans": orphans, "files": files}
@@ -165,6 +165,11 @@ def _name_of(pid: int) -> str:
 
 def _names_in(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def _files_below(folder: Path) -> set[str]:
+    """Whatever is no folder, sockets among it. An empty folder is none: some keep one for the next time."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _remove_files_of(pid: int, names: set[str]) -> None:
