@@ -12,6 +12,7 @@ import _signal as signal  # see localq.pool.process
 import os
 import select
 import time
+import weakref
 from threading import Thread, current_thread
 
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
@@ -50,13 +51,19 @@ class Ownership:
         self._failure: Callable[[], Exception] | None = None
         self._were_up = 0  # supervisors that came so far as to work, before this one was started
         self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_paused = False
+        try:
+            self._start_thread()
+        except BaseException:
+            os.close(self._leave)
+            raise
+        _watching.add(self)
+
+    def _start_thread(self) -> None:
         self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the user's threads
         try:
             self._thread.start()
-        except BaseException:
-            os.close(self._leave)
-            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -121,6 +128,23 @@ class Ownership:
         if not self._thread.is_alive():
             os.close(self._leave)
             self._leave = -1
+
+    def pause(self) -> None:
+        """This process is about to fork: no thread of ours shall be in the middle of something then. (From 3.12 on
+        Python warns of a fork while there are others.)"""
+        if self._leave < 0 or not self._thread.is_alive() or current_thread() is self._thread:
+            return
+        os.eventfd_write(self._leave, 1)
+        self._thread.join(PARTING)
+        if not self._thread.is_alive():
+            os.eventfd_read(self._leave)
+            self._is_paused = True
+
+    def resume(self) -> None:
+        """It has forked."""
+        if self._is_paused and self._leave >= 0:
+            self._is_paused = False
+            self._start_thread()
 
     # the thread
 
@@ -200,3 +224,20 @@ def _ending(exit_status: int | None) -> str:
     if exit_status is not None and exit_status < 0:
         return f"killed by signal {-exit_status}"
     return f"exit status {exit_status}"
+
+
+# Hooks around a fork belong to the process and can't be taken back, so they are set once, for all queues.
+_watching: weakref.WeakSet[Ownership] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for ownership in list(_watching):
+        ownership.pause()
+
+
+def _after_fork() -> None:
+    for ownership in list(_watching):
+        ownership.resume()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)

@@ -96,6 +96,20 @@ def test_nobody_has_to_look_for_it_to_be_replaced():
         assert supervisor_of(queue) == old
 
 
+def test_after_its_owner_has_forked_it_is_watched_as_before():
+    with LocalQueue(workers=1) as queue:
+        wait_until_staffed(queue)
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        kill_supervisor(queue)
+
+        assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
+
+
 def test_callbacks_hear_what_became_of_a_running_task(gate):
     seen: list[object] = []
     with LocalQueue(workers=1) as queue, gate:
