@@ -522,6 +522,8 @@ class Client:
     """Futures that have a watch: they want to be finished without being asked."""
     closed: str | Callable[[], Exception] | None
     """None, or the reason why nothing can be submitted."""
+    on_use: Callable[[], object] | None
+    """None, or called once by whoever submits or waits next."""
 
     @property
     def is_ours(self) -> bool:

@@ -798,6 +798,7 @@ cdef class Client:
     cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
+    cdef public object on_use         # None, or called once, by whoever submits or waits next
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
                  errors, plain):
@@ -889,8 +890,15 @@ cdef class Client:
 
     # ---- submit
 
+    cdef int use(self) except -1:
+        on_use, self.on_use = self.on_use, None
+        on_use()
+        return 0
+
     cpdef int check_open(self) except -1:
         """Raise QueueClosed when nothing can be submitted."""
+        if self.on_use is not None:
+            self.use()
         if self.closed is not None:
             raise self.closed_error(self.closed)
         if not lq_client_is_ours(&self.client):
@@ -1035,7 +1043,8 @@ cdef class Client:
         cdef lq_slot *slot
         cdef FunctionEntry entry
         cdef int status = LQ_VALUE_FOREIGN
-        if self.closed is not None or not lq_client_is_ours(&self.client) or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN:
+        if (self.closed is not None or self.on_use is not None or not lq_client_is_ours(&self.client)
+                or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN):
             self.check_open()
         entry = self.find(fn)
         entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
@@ -1251,6 +1260,8 @@ cdef class Client:
         cdef uint32_t wanted = 0
         if not lq_client_is_ours(&self.client):
             raise self.closed_error("this process was forked from the one that opened the queue")
+        if self.on_use is not None:
+            self.use()
         if self.leading:
             self.follow(future, limit)
             return 0

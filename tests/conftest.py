@@ -42,7 +42,7 @@ class Belongings:
 
     pids: frozenset[int]  # every process of the machine: later, only those that are not in here are looked at
     descriptors: dict[tuple[int, str], str]
-    threads: dict[int, str]
+    threads: dict[str, str]
     mappings: dict[str, str]
     shared_files: frozenset[str]
     sockets: frozenset[str]
@@ -73,13 +73,18 @@ def _descriptors() -> dict[tuple[int, str], str]:
     return found
 
 
-def _threads() -> dict[int, str]:
-    """By the kernel's thread id, so that threads of C code, which `threading` does not know, count too."""
+def _threads() -> dict[str, str]:
+    """By the kernel's thread id, so that threads of C code, which `threading` does not know, count too. Those that have
+    names count by them: a queue's guard ends before a fork, and another one comes after it."""
     of_python = {thread.native_id: thread for thread in threading.enumerate()}
-    found = {}
+    found: dict[str, str] = {}
     for name in os.listdir("/proc/self/task"):
         thread = of_python.get(int(name))
-        found[int(name)] = f"thread {thread.name!r}" if thread else f"thread {name}, not started by Python"
+        if thread is None:
+            found[name] = f"thread {name}, not started by Python"
+            continue
+        number = sum(key.startswith(f"{thread.name}#") for key in found)
+        found[f"{thread.name}#{number}"] = f"thread {thread.name!r}"
     return found
 
 
@@ -161,11 +166,11 @@ def left_behind(before: Belongings) -> list[str]:
 
 
 def _stacks(before: Belongings) -> str:
-    """Where the threads stand that were left, when Python started them."""
+    """Where other threads stand, those that were left among them."""
     frames = sys._current_frames()
     shown = []
     for thread in threading.enumerate():
-        if thread.native_id not in before.threads and thread.ident in frames:
+        if thread is not threading.current_thread() and thread.ident in frames:
             shown.append(f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}")
     return "\n".join(shown)
 

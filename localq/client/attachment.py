@@ -67,6 +67,12 @@ class Attachment:
     def call(self) -> None:
         """Nobody has to be told: the phase is the owner's to set."""
 
+    def pause(self) -> None:
+        """Nothing runs beside: see `Ownership.pause`."""
+
+    def resume(self) -> None:
+        """As `pause`."""
+
     def end(self, patience: float) -> None:
         """Let go of everything. The client has left the Space by now."""
         if self._pidfd >= 0:

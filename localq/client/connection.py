@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
         def trouble(self) -> Callable[[], Exception] | None: ...
         def call(self) -> None: ...
+        def pause(self) -> None: ...
+        def resume(self) -> None: ...
         def end(self, patience: float) -> None: ...
 
 
@@ -81,6 +83,7 @@ class Connection:
         if is_owner:
             drain_when_terminated(self)
         self._ended = False
+        _open.add(self)
 
     def resolve(self, function: Callable[..., object] | str) -> _native.FunctionEntry:
         """The published form of a function; see `Publisher.resolve`."""
@@ -89,6 +92,12 @@ class Connection:
     def watch(self) -> None:
         """A future is watched now by somebody who does not wait for it."""
         self._watcher.wake(self.client)
+
+    def rest(self) -> None:
+        """This process is about to fork: what watches over the queue rests until the queue is used again."""
+        if not self._ended and self.client.is_ours:
+            self.hold.pause()
+            self.client.on_use = self.hold.resume
 
     def check(self) -> None:
         """Fail what nobody will run any more. Called now and then by whoever waits."""
@@ -194,3 +203,15 @@ def _call(me: weakref.ref[Connection], method: object) -> None:
     connection = me()
     if connection is not None:
         method(connection)  # type: ignore[operator]
+
+
+# A hook around a fork belongs to the process and can't be taken back, so it is set once, for all queues.
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for connection in list(_open):
+        connection.rest()
+
+
+os.register_at_fork(before=_before_fork)

@@ -12,7 +12,6 @@ import _signal as signal  # see localq.pool.process
 import os
 import select
 import time
-import weakref
 from threading import Thread, current_thread
 
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
@@ -57,7 +56,6 @@ class Ownership:
         except BaseException:
             os.close(self._leave)
             raise
-        _watching.add(self)
 
     def _start_thread(self) -> None:
         self._thread = Thread(target=self._watch, name="localq-guard", daemon=True)
@@ -131,7 +129,8 @@ class Ownership:
 
     def pause(self) -> None:
         """This process is about to fork: no thread of ours shall be in the middle of something then. (From 3.12 on
-        Python warns of a fork while there are others.)"""
+        Python warns of a fork while there are others; 3.13 also of those that begin right after it, so the guard rests
+        until the queue is used again.)"""
         if self._leave < 0 or not self._thread.is_alive() or current_thread() is self._thread:
             return
         os.eventfd_write(self._leave, 1)
@@ -141,7 +140,7 @@ class Ownership:
             self._is_paused = True
 
     def resume(self) -> None:
-        """It has forked."""
+        """The queue is used again."""
         if self._is_paused and self._leave >= 0:
             self._is_paused = False
             self._start_thread()
@@ -224,20 +223,3 @@ def _ending(exit_status: int | None) -> str:
     if exit_status is not None and exit_status < 0:
         return f"killed by signal {-exit_status}"
     return f"exit status {exit_status}"
-
-
-# Hooks around a fork belong to the process and can't be taken back, so they are set once, for all queues.
-_watching: weakref.WeakSet[Ownership] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for ownership in list(_watching):
-        ownership.pause()
-
-
-def _after_fork() -> None:
-    for ownership in list(_watching):
-        ownership.resume()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)

@@ -96,18 +96,37 @@ def test_nobody_has_to_look_for_it_to_be_replaced():
         assert supervisor_of(queue) == old
 
 
-def test_after_its_owner_has_forked_it_is_watched_as_before():
+def fork_three_times():
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def test_after_its_owner_has_forked_and_used_it_it_is_watched_as_before():
     with LocalQueue(workers=1) as queue:
         wait_until_staffed(queue)
-        for _ in range(3):
-            child = os.fork()
-            if child == 0:
-                os._exit(0)
-            os.waitpid(child, 0)
-
-        kill_supervisor(queue)
-
+        fork_three_times()
         assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
+
+        kill_supervisor(queue)  # and sees another one
+
+        assert queue.delay(tasks.same, 2).result(PATIENCE) == 2
+
+
+@pytest.mark.parametrize("use", ["submit", "wait"])
+def test_killed_after_its_owner_has_forked_it_is_replaced_when_the_queue_is_used(use, gate):
+    with LocalQueue(workers=1) as queue, gate:
+        early = queue.delay(tasks.slow, gate.path)
+        gate.wait_for_arrivals(1)
+        fork_three_times()
+
+        os.kill(supervisor_of(queue), signal.SIGKILL)
+
+        if use == "submit":
+            assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
+        assert isinstance(early.exception(PATIENCE), WorkerCrashed)
 
 
 def test_callbacks_hear_what_became_of_a_running_task(gate):
