@@ -28,7 +28,7 @@ native = Extension(
     ["native/_native.pyx", *sorted(glob("native/lq_*.c"))],
     include_dirs=["native"],
     # a path named here is rebuilt from when it changes, and travels in the sdist
-    depends=sorted(glob("native/*.h") + glob("native/*.pxd")),
+    depends=sorted(glob("native/*.h") + glob("native/*.pxd") + glob("native/*.pxi")),
     extra_compile_args=["-std=c11", "-Wall", "-Wextra", *compile_flags],
     extra_link_args=link_flags,
 )

@@ -90,7 +90,8 @@ def imports_of(root: Path) -> list[Import]:
     found: list[Import] = []
     for name, path in modules.items():
         read = _imports_of_cython if path.suffix == ".pyx" else _imports_of_python
-        found += (use._replace(imported=_ours(use.imported, modules)) for use in read(name, path))
+        parts = [path, *sorted(path.parent.glob("*.pxi"))] if path.suffix == ".pyx" else [path]
+        found += (use._replace(imported=_ours(use.imported, modules)) for part in parts for use in read(name, part))
     return found
 
 
@@ -302,7 +303,7 @@ def files_without_a_licence_line(root: Path) -> list[str]:
     wrong = []
     for folder in ("localq", "native", "tests", "benchmarks", "examples"):
         for path in sorted((root / folder).rglob("*")):
-            is_source = path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".c", ".h") or path.name == "Makefile"
+            is_source = path.suffix in (".py", ".pyi", ".pyx", ".pxi", ".pxd", ".c", ".h") or path.name == "Makefile"
             if is_source and not any(SPDX in line for line in path.read_text().splitlines()[:2]):
                 wrong.append(str(path.relative_to(root)))
     return wrong
@@ -397,11 +398,12 @@ def test_a_module_that_nobody_placed_is_found(tmp_path: Path) -> None:
         ("localq/monitor/progress.py", "from localq.client.queue import LocalQueue", "localq.client.queue"),
         ("localq/client/queue.py", "import localq.cli", "localq.cli"),
         ("native/_native.pyx", "cdef f():\n    from localq.codec import Codec", "localq.codec"),
+        ("native/client.pxi", "cdef f():\n    from localq.codec import Codec", "localq.codec"),
     ],
 )
 def test_an_import_from_above_is_found(tmp_path: Path, file: str, statement: str, expected: str) -> None:
     names = ("codec", "pool/__init__", "pool/worker", "monitor/progress", "client/queue", "cli/__init__")
-    tree = grow(tmp_path, {f"localq/{name}.py": "" for name in names} | {file: statement})
+    tree = grow(tmp_path, {f"localq/{name}.py": "" for name in names} | {"native/_native.pyx": ""} | {file: statement})
 
     (found,) = imports_from_above(tree)
 

@@ -1,0 +1,876 @@
+# SPDX-License-Identifier: MIT
+# The submitting side: functions, futures, submit, wait, cancel. Included by _native.pyx.
+
+# ------------------------------------------------------------------------------------------------------------ functions
+
+@cython.final
+cdef class FunctionEntry:
+    """A published function: its row in the table, and how to see that it is still what was published.
+
+    `checks` is a flat tuple of (container, key, expected); see localq.captures. `pending` counts this client's tasks that
+    still need the row.
+    """
+    cdef readonly object function
+    cdef readonly uint32_t row, generation
+    cdef readonly tuple checks
+    cdef object missing               # stands in `checks` for a name or a cell that has no value
+    cdef readonly bint unstable     # something it captured can change unseen: publish it anew at each use
+    cdef public uint32_t pending
+    cdef public int queue, priority, max_retries      # -1: the caller's
+
+    def __init__(self, function, row, generation, checks=(), missing=None, unstable=False):
+        self.function = function
+        self.row = row
+        self.generation = generation
+        self.checks = checks
+        self.missing = missing
+        self.unstable = unstable
+        self.queue = self.priority = self.max_retries = -1
+
+    cpdef bint is_current(self) except -1:
+        cdef Py_ssize_t i
+        cdef PyObject *found
+        cdef object container, key, expected
+        for i in range(0, len(self.checks), 3):
+            container, key, expected = self.checks[i], self.checks[i + 1], self.checks[i + 2]
+            if type(container) is dict:
+                found = PyDict_GetItemWithError(container, key)
+            elif PyCell_Check(container):
+                found = PyCell_GET(<PyObject *>container)
+            else:
+                if getattr(container, key, self.missing) is not expected:
+                    return False
+                continue
+            if found == NULL:
+                if expected is not self.missing:
+                    return False
+            elif <object>found is not expected:
+                return False
+        return True
+
+
+# ----------------------------------------------------------------------------------------------------- client: futures
+
+cdef struct Follower:
+    # A thread that waits for its own future while another one leads. Lives on that thread's stack.
+    lq_bell bell
+    PyObject *future
+    Follower *next
+
+
+cdef class Future:
+    """What a submission hands out, as far as it must be fast. localq.client.future.TaskFuture makes it a
+    concurrent.futures.Future."""
+    cdef Client client
+    cdef object value
+    cdef object watch                 # set by TaskFuture once somebody needs callbacks, conditions or waiters
+    cdef FunctionEntry entry
+    cdef State state
+    cdef readonly uint32_t slot, generation
+    cdef readonly uint32_t attempts, worker_pid
+    cdef readonly uint64_t submit_ns, start_ns, done_ns
+    cdef readonly bint mixed          # a chunk in which some items failed
+    cdef readonly uint32_t items_begun  # of a chunk, in its last run
+    cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        """`Future[R]` is for type checkers."""
+        return cls
+
+    @property
+    def _watch(self):
+        return self.watch
+
+    def _adopt_watch(self, watch):
+        """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
+        if self.watch is None:
+            self.watch = watch
+            if self.state == IS_PENDING:
+                self.client.watched += 1
+                lq_client_widen(&self.client.client)
+                self.client.on_watched()
+        return self.watch
+
+    @property
+    def _refused(self):
+        """True when it failed before anything was sent."""
+        return self.generation == 0
+
+    @property
+    def task_id(self):
+        """Names the task and its queue; `get_task_result` takes it. Empty when the task was never sent."""
+        if self.client is None or self.generation == 0:
+            return ""
+        return self.client.task_id(self.slot, self.generation)
+
+    cpdef bint done(self):
+        """True once it was cancelled or has finished."""
+        if self.state == IS_PENDING and self.client is not None:
+            self.client.reap()
+            if self.state == IS_PENDING:
+                self.client.tick()
+        return self.state != IS_PENDING
+
+    cpdef bint cancelled(self):
+        """True if it was cancelled before it ran."""
+        self.done()
+        return self.state == IS_CANCELLED
+
+    def running(self):
+        """True while a worker runs it."""
+        return not self.done() and self.client.state_of(self) == LQ_SLOT_RUNNING
+
+    @property
+    def _native_state(self):
+        if self.state == IS_PENDING:
+            return RUNNING if self.client is not None and self.client.state_of(self) == LQ_SLOT_RUNNING else PENDING
+        if self.state == IS_CANCELLED:
+            return CANCELLED
+        return FAILED if self.state == IS_ERROR or self.state == IS_ENCODED_ERROR else SUCCEEDED
+
+    def result(self, timeout=None):
+        """Wait for the task and return what its function returned.
+
+        Args:
+            timeout: seconds to wait at most; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not done by then; the task goes on.
+            CancelledError: it was cancelled.
+            Whatever the function raised, of the same type where it can be rebuilt; WorkerCrashed, SerializationError, ...
+        """
+        if self.state == IS_PENDING:
+            self.client.wait_for(self, timeout)
+        if self.state == IS_ENCODED:
+            self.decode()
+        if self.state == IS_VALUE:
+            return self.value
+        self.throw()
+
+    def exception(self, timeout=None):
+        """Wait for the task and return what it raised, or None. Raises TimeoutError or CancelledError like result()."""
+        if self.state == IS_PENDING:
+            self.client.wait_for(self, timeout)
+        if self.state == IS_ENCODED:
+            self.decode()
+        if self.state == IS_ENCODED_ERROR:
+            self.decode_error()
+        if self.state == IS_CANCELLED:
+            self.throw()
+        return self.value if self.state == IS_ERROR else None
+
+    cdef int throw(self) except -1:
+        if self.state == IS_ENCODED_ERROR:
+            self.decode_error()
+        if self.state == IS_CANCELLED:
+            raise self.client.cancelled_error(self.task_id, self.attempts)
+        try:
+            raise self.value
+        finally:
+            self = None      # the exception's traceback names this frame: do not keep the future alive through it
+
+    cdef int decode(self) except -1:
+        format, payload = self.value
+        try:
+            value = self.client.codec.decode_value(format, payload)
+        except Exception as error:      # the user's own unpickling code may raise anything
+            if self.state == IS_ENCODED:
+                self.value = self.client.undecodable(error, self.task_id, self.attempts)
+                self.state = IS_ERROR
+            return 0
+        if self.state == IS_ENCODED:    # two threads may decode at once: the first one's value stays
+            self.value = value
+            self.state = IS_VALUE
+        return 0
+
+    cdef int decode_error(self) except -1:
+        error = self.client.codec.decode_error(self.value, self.task_id, self.attempts)
+        if self.state == IS_ENCODED_ERROR:
+            self.value = error
+            self.state = IS_ERROR
+        return 0
+
+    def cancel(self):
+        """Cancel the task if it has not started. Returns whether it is cancelled; a running task goes on."""
+        return self.state == IS_CANCELLED or (not self.done() and self.client.cancel(self))
+
+    cdef int settle(self, State state, object value) except -1:
+        """From pending to done, once. Whoever watches is told."""
+        if self.state != IS_PENDING:
+            return 0
+        if self.watch is not None:
+            self.watch.settle(self, <int>state, value)
+        else:
+            self.become(state, value)
+        return 0
+
+    cdef bint become(self, State state, object value):
+        if self.state != IS_PENDING:
+            return False
+        self.value = value
+        self.state = state
+        if self.watch is not None:
+            self.client.watched -= 1
+        self.client.unsettled -= 1
+        if self.client.unsettled == 0:
+            self.client.keep = None
+        return True
+
+    def _become(self, int state, value):
+        """For the watch, under its condition: False when it was done before."""
+        return self.become(<State>state, value)
+
+
+cdef class Results:
+    """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it."""
+    cdef list chunk
+    cdef Py_ssize_t at, size
+    cdef bint pairs                   # the chunk holds (ok, value or error) instead of values
+    cdef list waiting                 # chunks that another thread fetched meanwhile: (pairs, chunk)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Py_ssize_t at
+        while self.at >= self.size:
+            fetched = self.waiting.pop(0) if self.waiting else self._next_chunk()      # StopIteration ends it
+            if self.at < self.size:     # another thread was here while this one waited
+                if self.waiting is None:
+                    self.waiting = []
+                self.waiting.append(fetched)
+                break
+            self.pairs, self.chunk = fetched
+            self.size = len(self.chunk)
+            self.at = 0
+        at = self.at
+        self.at += 1
+        value = self.chunk[at]
+        self.chunk[at] = None         # handed over: the iterator keeps nothing alive
+        return self._unwrap(value) if self.pairs else value
+
+
+# ------------------------------------------------------------------------------------------------------ client: submit
+
+@cython.final
+cdef class Options:
+    """What differs between calls. Frozen once made."""
+    cdef readonly int queue, priority, max_retries       # -1: the function's, or the queue's default
+    cdef readonly double timeout                         # seconds to wait for room, -1: for ever
+    cdef readonly object metadata
+    cdef readonly int default_priority, default_retries
+
+    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0):
+        self.queue, self.priority, self.max_retries = queue, priority, max_retries
+        self.timeout, self.metadata = timeout, metadata
+        self.default_priority, self.default_retries = default_priority, default_retries
+
+
+cdef object delay(object self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
+    """Submitter.delay as CPython calls it fastest: neither a tuple nor a dict is made for the arguments."""
+    cdef Submitter submitter = <Submitter>self
+    if n == 0:
+        raise TypeError("delay() needs the function to call as its first argument")
+    return submitter.client.submit(submitter.options, <object>args[0], args + 1, n - 1, kwnames, None)
+
+
+cdef PyMethodDef DELAY
+DELAY.ml_name = b"delay"
+DELAY.ml_meth = <PyCFunction><void *>delay
+DELAY.ml_flags = METH_FASTCALL | METH_KEYWORDS
+DELAY.ml_doc = b"""delay(fn, /, *args, **kwargs)\n--\n\nSubmit fn(*args, **kwargs) and return its future at once."""
+
+
+@cython.final
+cdef class Submitter:
+    """`delay` with one set of options. Hot: called once a task."""
+    cdef Client client
+    cdef readonly Options options
+    cdef object owner                 # as long as somebody can submit, the queue lives
+
+    def __init__(self, Client client not None, Options options not None, owner=None):
+        self.client = client
+        self.owner = owner
+        self.options = options
+
+    @property
+    def delay(self):
+        """Submit fn(*args, **kwargs) and return its future at once. Made anew at each look: keep it where it is hot."""
+        return PyCFunction_NewEx(&DELAY, self, "localq")
+
+    def apply(self, fn, tuple args not None, dict kwargs not None):
+        """The same with the arguments as a tuple and a dict."""
+        return self.client.submit(self.options, fn, PySequence_Fast_ITEMS(args), len(args), NULL, kwargs if kwargs else None)
+
+    def chunk(self, FunctionEntry entry not None, list items not None, bint star):
+        """Submit a chunk of a map: fn(item) or fn(*item) for each. Its result is the list of results."""
+        return self.client.submit_chunk(self.options, entry, items, star)
+
+
+@cython.no_gc_clear   # its end needs the Space; whatever cycle it is in is broken elsewhere
+cdef class Client:
+    """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
+    cdef Space space
+    cdef lq_client client
+    cdef bint opened
+    cdef PyObject **futures           # by slot: the future that waits for it
+    cdef lq_out out
+    cdef readonly object codec
+    cdef bint fast                    # the codec lets MessagePack be tried first
+    cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error
+    cdef readonly dict functions      # callable or name -> FunctionEntry
+    cdef readonly frozenset plain     # types, beside functions, that may be its keys
+    cdef str prefix
+    cdef bint leading                 # a thread is in lq_client_sleep
+    cdef Follower *followers
+    cdef uint32_t since_reap
+    cdef int64_t ticked_ns
+    cdef uint32_t unsettled           # futures that were sent and are not done
+    cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
+    cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
+    cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
+    cdef public object on_use         # None, or called once, by whoever submits or waits next
+
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
+                 errors, plain):
+        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
+        `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status, report, function),
+        .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
+        `plain`: types beside functions whose instances compare by identity, or by value and never change."""
+        self.space = space
+        self.codec = codec
+        self.fast = codec.fast
+        self.owner = owner
+        self.future_type = future_type
+        self.resolve = resolve
+        self.on_tick = on_tick
+        self.on_watched = on_watched
+        self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
+        self.undecodable, self.closed_error, self.full_error = errors.undecodable, errors.closed, errors.full
+        self.functions = {}
+        self.plain = plain
+        self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
+        self.futures = <PyObject **>PyMem_Calloc(space.space.slots.count, sizeof(PyObject *))
+        if self.futures == NULL:
+            raise MemoryError
+        if lq_client_init(&self.client, &space.space, label, pid) != LQ_OK:
+            raise_errno("this client's own memory")
+        self.opened = True
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.opened:
+            lq_client_end(&self.client)
+        if self.futures != NULL:
+            for i in range(self.space.space.slots.count):
+                Py_XDECREF(self.futures[i])
+            PyMem_Free(self.futures)
+        lq_out_free(&self.out)
+
+    @property
+    def pending(self):
+        """Tasks submitted and not yet reaped."""
+        return self.client.pending
+
+    @property
+    def waiting(self):
+        """Futures that are not done. Fewer than `pending` after a cancellation, whose slot comes back later."""
+        return self.unsettled
+
+    @property
+    def is_ours(self):
+        """False in a process forked from the one that opened the queue."""
+        return lq_client_is_ours(&self.client)
+
+    cdef str task_id(self, uint32_t slot, uint32_t generation):
+        return f"{self.prefix}-{slot:x}-{generation:x}"
+
+    def parse_id(self, str task_id not None):
+        """(slot, generation) of an id of this queue, or None."""
+        try:
+            _, slot, generation = task_id.split("-")
+            place = int(slot, 16), int(generation, 16)
+            if place[0] >= self.space.space.slots.count or self.task_id(place[0], place[1]) != task_id:
+                return None     # of another queue, or not written as ids are
+        except (ValueError, OverflowError):
+            return None
+        return place
+
+    def future_of(self, uint32_t slot, uint32_t generation):
+        """The future that waits for a task of this client, or None."""
+        cdef PyObject *found = self.futures[slot] if slot < self.space.space.slots.count else NULL
+        if found == NULL or (<Future>found).generation != generation:
+            return None
+        return <object>found
+
+    def leave(self):
+        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told."""
+        if self.opened:
+            lq_client_leave(&self.client)
+
+    def pending_futures(self):
+        """The futures that still wait. A list of its own."""
+        cdef uint32_t i
+        return [<object>self.futures[i] for i in range(self.space.space.slots.count) if self.futures[i] != NULL]
+
+    cdef uint32_t state_of(self, Future future):
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, future.slot)
+        if future.generation == 0 or slot.task_generation != future.generation:
+            return 0
+        return lq_slot_state_of(slot)
+
+    # ---- submit
+
+    cdef int use(self) except -1:
+        on_use, self.on_use = self.on_use, None
+        on_use()
+        return 0
+
+    cpdef int check_open(self) except -1:
+        """Raise QueueClosed when nothing can be submitted."""
+        if self.on_use is not None:
+            self.use()
+        if self.closed is not None:
+            raise self.closed_error(self.closed)
+        if not lq_client_is_ours(&self.client):
+            raise self.closed_error("this process was forked from the one that opened the queue; open or attach one here")
+        if lq_space_phase(&self.space.space) != LQ_PHASE_OPEN:
+            self.on_tick()      # which may know more
+            raise self.closed_error(self.closed or "it is being closed: what is queued still runs")
+        return 0
+
+    cdef int stay_open(self) except -1:
+        """For a call that has begun. Whatever ran Python code since then let other threads in: one may have closed the queue, or
+        found it broken, and failed all futures. One that came later would never be finished."""
+        if self.closed is not None:
+            raise self.closed_error(self.closed)
+        return 0
+
+    cdef FunctionEntry find(self, object fn):
+        cdef PyObject *found
+        cdef FunctionEntry entry
+        # Only what compares by identity is kept: two callables that are merely equal may do different things.
+        if PyFunction_Check(fn) or PyCFunction_Check(fn) or type(fn) in self.plain:
+            found = PyDict_GetItemWithError(self.functions, fn)
+            if found != NULL:
+                entry = <FunctionEntry>found
+                if not entry.unstable and (len(entry.checks) == 0 or entry.is_current()):
+                    return entry
+        return self.resolve(self, fn)
+
+    cdef int reserve(self, Options options, uint32_t *index) except -1:
+        """A slot to fill; waits for room as long as the options allow."""
+        self.stay_open()
+        if lq_client_reserve(&self.client, index) == LQ_OK:
+            return 0
+        self.reap()
+        cdef int64_t until = 0
+        if options.timeout >= 0:
+            until = lq_now_ns() + <int64_t>(options.timeout * NS)
+        while lq_client_reserve(&self.client, index) != LQ_OK:
+            self.wait_for_room(options, until)
+        return 0
+
+    cdef int wait_for_room(self, Options options, int64_t until) except -1:
+        cdef int64_t left = 10 * <int64_t>NS
+        if options.timeout >= 0:
+            left = until - lq_now_ns()
+            if left <= 0:
+                raise self.full_error(self.space.space.header.sizes.capacity, options.timeout)
+        self.sleep_once(None, left)
+        self.check_open()
+        return 0
+
+    cdef void fill(self, lq_slot *slot, Options options, FunctionEntry entry, int kind) noexcept:
+        cdef int queue = options.queue if options.queue >= 0 else entry.queue if entry.queue >= 0 else 0
+        cdef int priority = options.priority if options.priority >= 0 else entry.priority if entry.priority >= 0 else options.default_priority
+        cdef int retries = options.max_retries if options.max_retries >= 0 else entry.max_retries if entry.max_retries >= 0 else options.default_retries
+        slot.function = entry.row
+        slot.function_generation = entry.generation
+        slot.kind = <uint8_t>kind
+        slot.queue = <uint8_t>queue
+        slot.priority = <uint8_t>priority
+        slot.max_retries = slot.max_crashes = <uint8_t>retries
+
+    cdef int store(self, uint32_t index, Options options, const void *data, size_t length) except -1:
+        """Arguments that do not fit into the slot go to the arena; waits for room there."""
+        cdef lq_status status = lq_client_store_args(&self.client, index, data, length)
+        cdef int64_t until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
+        cdef int64_t patience
+        cdef bytes copy
+        if status == LQ_FULL:
+            copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
+            patience = lq_now_ns() + NS
+            while status == LQ_FULL:
+                self.reap()
+                if self.client.pending == 0:
+                    # Only blocks that workers keep warm are left: they give them back when they find nothing to do.
+                    if lq_now_ns() > patience:
+                        raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no"
+                                          " room for them and nothing is on its way that would free some")
+                    self.sleep_once(None, NS // 200)
+                    self.stay_open()
+                else:
+                    patience = lq_now_ns() + NS
+                    self.wait_for_room(options, until)
+                status = lq_client_store_args(&self.client, index, <char *>copy, length)
+        if status == LQ_NEVER:
+            raise MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes:"
+                              " give the queue a larger memory=")
+        return 0
+
+    cdef Future new_future(self):
+        cdef PyObject *made = (<PyTypeObject *>self.future_type).tp_new(<PyTypeObject *>self.future_type, <PyObject *>NO_ARGS, NULL)
+        cdef Future future = <Future>made
+        Py_DECREF(future)
+        return future
+
+    cdef Future send(self, uint32_t index, Options options, FunctionEntry entry):
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef Future future = self.new_future()
+        if self.closed is not None:
+            entry.pending -= 1
+            lq_client_discard(&self.client, index)
+            self.stay_open()
+        future.client = self
+        future.slot = index
+        future.generation = slot.task_generation
+        future.entry = entry
+        Py_INCREF(future)
+        self.futures[index] = <PyObject *>future
+        try:
+            while lq_client_submit(&self.client, index) != LQ_OK:
+                self.sleep_once(None, NS // 100)    # full of duplicates after a recovery: workers pass them over
+        except BaseException:
+            if self.futures[index] == <PyObject *>future:       # else fail_all has let go of it
+                self.futures[index] = NULL
+                Py_DECREF(future)
+            entry.pending -= 1
+            lq_client_discard(&self.client, index)
+            raise
+        future.submit_ns = slot.submit_ns
+        if self.unsettled == 0:
+            self.keep = self.owner()            # dropped by its user, a queue still finishes what it took
+        self.unsettled += 1
+        self.since_reap += 1
+        if self.since_reap >= 64:               # keep slots warm while a long loop submits
+            self.since_reap = 0
+            if self.client.pending > 256:
+                self.reap()
+        return future
+
+    cdef Future refused(self, object error, FunctionEntry entry):
+        """A future that has failed before anything was sent."""
+        cdef Future future = self.new_future()
+        future.client = self
+        future.entry = entry
+        future.state = IS_ERROR
+        future.value = error
+        return future
+
+    cdef Future submit(self, Options options, object fn, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, dict kwargs):
+        """`n` positional arguments; keywords either by vectorcall (their names; values follow in `args`) or as a dict."""
+        cdef uint32_t index = 0
+        cdef lq_slot *slot
+        cdef FunctionEntry entry
+        cdef int status = LQ_VALUE_FOREIGN
+        if (self.closed is not None or self.on_use is not None or not lq_client_is_ours(&self.client)
+                or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN):
+            self.check_open()
+        entry = self.find(fn)
+        entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
+        try:
+            self.reserve(options, &index)
+        except BaseException:
+            entry.pending -= 1
+            raise
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, options, entry, LQ_KIND_CALL)
+        try:
+            if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+                status = lq_value_encode_call(&self.out, args, n, kwnames)
+            if status == LQ_VALUE_OK:
+                slot.args_format = MSGPACK
+                slot.args_bytes = <uint32_t>self.out.len
+                if self.out.base != slot.args:
+                    self.store(index, options, self.out.base, self.out.len)
+                    if self.out.scratch_cap > 1 << 20:
+                        lq_out_free(&self.out)
+            else:
+                self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
+        except BaseException as error:
+            entry.pending -= 1
+            lq_client_discard(&self.client, index)
+            if self.is_refusal(error):
+                return self.refused(error, entry)
+            raise
+        return self.send(index, options, entry)
+
+    cdef int encode_slowly(self, uint32_t index, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n,
+                           PyObject *kwnames, dict kwargs) except -1:
+        """What MessagePack does not carry exactly goes through the codec."""
+        cdef Py_ssize_t i
+        positional = tuple([<object>args[i] for i in range(n)])
+        named = {} if kwargs is None else kwargs
+        if kwnames != NULL:
+            for i, name in enumerate(<tuple>kwnames):
+                named[name] = <object>args[n + i]
+        return self.store_encoded(index, options, self.codec.encode_call(
+            positional, named, options.metadata, entry.function if entry.row == LQ_FUNCTION_IN_BAND else None))
+
+    cdef bint is_refusal(self, object error):
+        """An argument that can't be encoded fails that task alone; anything else is the caller's."""
+        from localq.errors import SerializationError
+        return isinstance(error, SerializationError)
+
+    cdef int store_encoded(self, uint32_t index, Options options, tuple encoded) except -1:
+        self.stay_open()        # or the slot may be another client's by now
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef bytes payload = encoded[1]
+        cdef size_t length = len(payload)
+        if length > 0xffffffffu:
+            raise MemoryError(f"the arguments are {length} bytes; one task carries at most 4 GiB")
+        slot.args_format = <uint8_t><int>encoded[0]
+        slot.args_bytes = <uint32_t>length
+        if length <= LQ_INLINE_BYTES:
+            memcpy(slot.args, <char *>payload, length)
+        else:
+            self.store(index, options, <char *>payload, length)
+        return 0
+
+    cdef Future submit_chunk(self, Options options, FunctionEntry entry, list items, bint star):
+        cdef uint32_t index = 0
+        cdef lq_slot *slot
+        cdef int status = LQ_VALUE_FOREIGN
+        self.check_open()
+        self.reserve(options, &index)
+        entry.pending += 1
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, options, entry, LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK)
+        try:
+            if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+                status = lq_value_encode_items(&self.out, <PyObject *>items)
+            if status == LQ_VALUE_OK:
+                slot.args_format = MSGPACK
+                slot.args_bytes = <uint32_t>self.out.len
+                if self.out.base != slot.args:
+                    self.store(index, options, self.out.base, self.out.len)
+                    if self.out.scratch_cap > 1 << 20:
+                        lq_out_free(&self.out)
+            else:
+                self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
+                                   else self.codec.encode_call((items,), {}, None, entry.function))
+        except BaseException as error:
+            entry.pending -= 1
+            lq_client_discard(&self.client, index)
+            if self.is_refusal(error):
+                return self.refused(error, entry)
+            raise
+        return self.send(index, options, entry)
+
+    # ---- functions
+
+    def publish(self, uint32_t kind, bytes payload not None):
+        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
+        cdef uint32_t row = 0, generation = 0
+        self.stay_open()
+        cdef lq_status status = lq_client_publish(&self.client, kind, <char *>payload, <uint32_t>len(payload), &row, &generation)
+        return (row, generation) if status == LQ_OK else None
+
+    def unpublish(self, uint32_t row):
+        lq_client_unpublish(&self.client, row)
+
+    # ---- finish
+
+    cpdef int reap(self) except -1:
+        """Finish every future whose task is done. Returns how many."""
+        cdef uint32_t index = 0
+        cdef int finished = 0
+        if not lq_client_is_ours(&self.client):
+            return 0
+        while lq_client_reap(&self.client, &index) == LQ_OK:
+            self.finish(index)
+            finished += 1
+        if finished and self.followers != NULL:
+            self.wake_followers(False)
+        return finished
+
+    cdef int finish(self, uint32_t index) except -1:
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef PyObject *found = self.futures[index]
+        cdef Future future
+        cdef uint32_t cause = 0
+        cdef lq_outcome outcome
+        if found == NULL:
+            lq_client_consume(&self.client, index)
+            return 0
+        self.futures[index] = NULL
+        future = <Future>found
+        Py_DECREF(future)
+        outcome = lq_slot_outcome(slot, &cause)
+        future.attempts = slot.attempt
+        future.worker_pid = slot.worker_pid
+        future.start_ns = slot.start_ns
+        future.done_ns = slot.done_ns
+        future.items_begun = lq_slot_items_begun(slot)
+        future.payload_bytes = <uint64_t>slot.args_bytes + slot.result_bytes
+        cdef FunctionEntry entry = future.entry
+        entry.pending -= 1
+        future.entry = None
+        cdef State state = IS_CANCELLED
+        cdef object value = None
+        try:
+            if outcome == LQ_OUTCOME_SUCCESS:
+                future.mixed = (slot.result_format & MIXED) != 0
+                if slot.result_format & ~MIXED == MSGPACK:
+                    state = IS_VALUE
+                    value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
+                else:
+                    state = IS_ENCODED
+                    value = (slot.result_format & ~MIXED, self.result_bytes(slot))
+            elif outcome == LQ_OUTCOME_FAILURE and slot.result_bytes == 0:
+                state, value = IS_ERROR, MemoryError("the task failed, and the arena had no room for its error: give the"
+                                                     " queue a larger memory=")
+            elif outcome == LQ_OUTCOME_FAILURE:
+                state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
+            elif outcome == LQ_OUTCOME_CRASHED:
+                state, value = IS_ERROR, self.crashed_error(
+                    future.task_id, slot.attempt, slot.worker_pid, cause & 0xffff,
+                    self.space.read_report(cause >> 16, slot.worker_pid), entry.function)
+        except BaseException as error:
+            state, value = IS_ERROR, error
+        lq_client_consume(&self.client, index)
+        future.settle(state, value)
+        return 0
+
+    cdef const unsigned char *result_at(self, lq_slot *slot) except NULL:
+        cdef uint64_t room = LQ_INLINE_BYTES
+        cdef const unsigned char *at = slot.result
+        if slot.result_block != LQ_NO_BLOCK:
+            at = lq_space_block(&self.space.space, slot.result_block, &room)
+        if at == NULL or slot.result_bytes > room:
+            fail(LQ_CORRUPT, "the result of a task")
+        return at
+
+    cdef bytes result_bytes(self, lq_slot *slot):
+        return (<char *>self.result_at(slot))[:slot.result_bytes]
+
+    # ---- wait
+
+    cdef int tick(self) except -1:
+        """Ask now and then whether somebody still works: for whoever looks again and again instead of waiting."""
+        cdef int64_t now = lq_now_ns()
+        if now - self.ticked_ns > NS // 10:
+            self.ticked_ns = now
+            self.on_tick()
+        return 0
+
+    def wait_for(self, Future future, timeout):
+        """Until the future is done. Raises TimeoutError; lets KeyboardInterrupt through."""
+        cdef int64_t until = 0, left = 0
+        if timeout is not None:
+            until = lq_now_ns() + <int64_t>(<double>max(0.0, min(timeout, 1e9)) * NS)
+        self.reap()
+        while future.state == IS_PENDING:
+            left = MOST_NAP_NS
+            if timeout is not None:
+                left = until - lq_now_ns()
+                if left <= 0:
+                    raise TimeoutError(f"task {future.task_id} is not done after {timeout} s; it goes on")
+            self.sleep_once(future, left)
+
+    def wait_any(self, double seconds):
+        """Sleep until something of this client's is done, or a little longer than nothing; then finish what is done."""
+        self.sleep_once(None, <int64_t>(seconds * NS))
+
+    cdef int sleep_once(self, Future future, int64_t limit) except -1:
+        """One sleep, as leader or follower, then reap. Wakes early whenever there is news."""
+        cdef lq_status status
+        cdef uint32_t wanted = 0
+        if not lq_client_is_ours(&self.client):
+            raise self.closed_error("this process was forked from the one that opened the queue")
+        if self.on_use is not None:
+            self.use()
+        if self.leading:
+            self.follow(future, limit)
+            return 0
+        if future is not None and self.followers == NULL and self.watched == 0:
+            wanted = future.slot + 1
+        self.leading = True
+        with nogil:
+            status = lq_client_sleep(&self.client, wanted, limit)
+        self.leading = False
+        try:
+            self.reap()
+            PyErr_CheckSignals()    # also after a time-out: the signal may have reached another thread
+            if status == LQ_TIMEOUT or lq_space_phase(&self.space.space) == LQ_PHASE_BROKEN:
+                self.on_tick()
+        finally:
+            if self.followers != NULL:
+                self.wake_followers(True)
+        return 0
+
+    cdef int follow(self, Future future, int64_t limit) except -1:
+        cdef Follower me
+        cdef Follower **link
+        cdef uint32_t key
+        memset(&me, 0, sizeof(me))
+        me.future = <PyObject *>future if future is not None else NULL
+        me.next = self.followers
+        self.followers = &me
+        lq_client_widen(&self.client)       # the leader may sleep for its own task only
+        key = lq_bell_key(&me.bell)
+        with nogil:
+            lq_bell_sleep(&me.bell, key, limit if limit < NS // 10 else NS // 10)
+        link = &self.followers
+        while link[0] != &me:
+            link = &link[0].next
+        link[0] = me.next
+        PyErr_CheckSignals()
+        return 0
+
+    cdef void wake_followers(self, bint hand_over) noexcept:
+        """Wake the threads whose future is done and, when the leader leaves, one more to lead."""
+        cdef Follower *follower = self.followers
+        while follower != NULL:
+            if follower.future == NULL or (<Future>follower.future).state != IS_PENDING:
+                lq_bell_ring(&follower.bell, 1)
+            elif hand_over:
+                lq_bell_ring(&follower.bell, 1)
+                hand_over = False
+            follower = follower.next
+
+    # ---- cancel, read
+
+    cdef bint cancel(self, Future future):
+        if not lq_client_is_ours(&self.client):
+            return False
+        if lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
+            return False
+        future.settle(IS_CANCELLED, None)
+        return True
+
+    def cancel_other(self, uint32_t slot, uint32_t generation):
+        """Cancel a task that has no future here: another client's."""
+        return lq_client_is_ours(&self.client) and lq_client_cancel(&self.client, slot, generation) == LQ_OK
+
+    def touch(self, uint32_t slot, uint32_t generation):
+        """A cached result was read: it is evicted last now."""
+        if lq_client_is_ours(&self.client):
+            lq_client_touch(&self.client, slot, generation)
+
+    def fail_all(self, make_error):
+        """End every waiting future with `make_error(task_id)`, or as cancelled (None): nobody will run them."""
+        cdef Future future
+        for future in self.pending_futures():
+            if make_error is None:
+                future.settle(IS_CANCELLED, None)
+            else:
+                future.settle(IS_ERROR, make_error(future.task_id))
+            if self.futures[future.slot] == <PyObject *>future:
+                self.futures[future.slot] = NULL        # a cycle through this table would not be seen by the collector
+                Py_DECREF(future)
+        self.wake_followers(False)

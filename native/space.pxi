@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MIT
+# The shared memory, for whoever supervises it or looks at it. Included by _native.pyx.
+
+cdef class Space:
+    """All shared memory of one queue. Closed when the last object that uses it is gone."""
+    cdef lq_space space
+    cdef readonly bint writable
+
+    def __cinit__(self):
+        self.space.control.fd = -1
+        self.space.payload.fd = -1
+
+    def __dealloc__(self):
+        lq_space_close(&self.space)
+
+    @staticmethod
+    def create(*, uint32_t capacity, uint32_t result_cache_size, uint32_t queues, uint32_t cpus, uint64_t memory,
+               uint64_t ttl_ms, uint64_t identity):
+        """A new Space. Raises OSError when the system refuses memory, MemoryError when the sizes are out of range."""
+        cdef Space self = Space()
+        cdef lq_sizes sizes
+        sizes.capacity, sizes.result_cache, sizes.queues = capacity, result_cache_size, queues
+        sizes.cpus, sizes.memory, sizes.ttl_ms = cpus, memory, ttl_ms
+        cdef lq_status status = lq_space_create(&self.space, &sizes, identity)
+        if status == LQ_SYSTEM:
+            raise_errno("the shared memory of the queue")
+        if status != LQ_OK:
+            fail(status, "the sizes of the Space")
+        self.writable = True
+        return self
+
+    @staticmethod
+    def open(int control_fd, int payload_fd, bint writable=True):
+        """Attach to a Space made elsewhere; takes both fds over. Raises LayoutMismatch, SpaceCorrupt, OSError."""
+        cdef Space self = Space()
+        cdef lq_status status = lq_space_open(&self.space, control_fd, payload_fd, writable)
+        if status == LQ_SYSTEM:
+            raise_errno("attaching to a Space")
+        if status != LQ_OK:
+            fail(status, "the header of the Space")
+        self.writable = writable
+        return self
+
+    @property
+    def fds(self):
+        """(control, payload): what another process needs to open the same Space."""
+        return self.space.control.fd, self.space.payload.fd
+
+    def close_fds(self):
+        """The mapping stays; nobody else can be given the Space from here any more."""
+        from os import close
+        for fd in self.fds:
+            if fd >= 0:
+                close(fd)
+        self.space.control.fd = -1
+        self.space.payload.fd = -1
+
+    @property
+    def identity(self):
+        return self.space.header.identity
+
+    @property
+    def capacity(self):
+        return self.space.header.sizes.capacity
+
+    @property
+    def memory(self):
+        return self.space.header.sizes.memory
+
+    @property
+    def phase(self):
+        return lq_space_phase(&self.space)
+
+    def set_phase(self, uint32_t phase):
+        """Forward only; wakes everybody."""
+        lq_space_set_phase(&self.space, phase)
+
+    @property
+    def workers(self):
+        return lq_space_workers(&self.space)
+
+    def set_workers(self, uint32_t workers):
+        lq_space_set_workers(&self.space, workers)
+
+    def join(self, int role, uint32_t pid, uint64_t started=0):
+        """Take a row of the roster. Returns the label; raises RuntimeError when all rows are in use.
+
+        `pid` 0: it is told by sign_in. `started`: see localq.pool.processes."""
+        cdef lq_label label = 0
+        if lq_space_join(&self.space, <lq_role>role, pid, &label) != LQ_OK:
+            raise RuntimeError(f"more than {LQ_ROWS - 1} processes use this queue")
+        if started:
+            lq_space_sign_in(&self.space, label, pid, started)
+        return label
+
+    def sign_in(self, uint32_t label, uint32_t pid, uint64_t started=0):
+        """Tell the pid of a row, and when its process started. Returns whether the row is (still) that one's."""
+        return lq_space_sign_in(&self.space, label, pid, started)
+
+    def set_ready(self, uint32_t label):
+        lq_space_set_ready(&self.space, label)
+
+    def bury(self, uint32_t label):
+        """The kernel proved this process dead: its words may be recovered."""
+        lq_space_bury(&self.space, label)
+
+    def bury_unsigned(self, uint32_t label):
+        """Bury a row that no process has signed in to: none can do so any more. False when one has."""
+        return lq_space_bury_unsigned(&self.space, label)
+
+    def recover(self, uint32_t label, uint32_t wait_status, uint32_t report=0):
+        """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
+        cdef lq_recovered recovered
+        with nogil:
+            lq_space_recover(&self.space, label, lq_cause(wait_status, report), &recovered)
+        return recovered.labels, recovered.requeued, recovered.crashed, recovered.released
+
+    def release(self, uint32_t label):
+        """No word bears the label any more: the row may be used again."""
+        lq_space_release(&self.space, label)
+
+    def write_report(self, uint32_t label, uint32_t pid, uint32_t wait_status, uint64_t peak_bytes, bint out_of_memory,
+                     bytes text not None):
+        """Keep what is known of a process that died, for the error of its task. Returns its number, 0 when there is no room."""
+        cdef lq_report report
+        cdef Py_ssize_t length = min(len(text), <Py_ssize_t>LQ_REPORT_TEXT)
+        memset(&report, 0, sizeof(report))
+        report.pid, report.wait_status, report.peak_bytes = pid, wait_status, peak_bytes
+        report.reason = LQ_REASON_OUT_OF_MEMORY if out_of_memory else 0
+        report.text_bytes = <uint32_t>length
+        memcpy(report.text, <char *>text, length)
+        return lq_reports_write(&self.space.reports, label, &report)
+
+    def read_report(self, uint32_t number, uint32_t pid):
+        """(peak bytes, out of memory, text) of a process that died, or None: there is none, or later ones took its place."""
+        cdef lq_report report
+        if lq_reports_read(&self.space.reports, number, pid, &report) != LQ_OK:
+            return None
+        text = (<char *>report.text)[:report.text_bytes].decode("utf-8", "replace")
+        return report.peak_bytes, (report.reason & LQ_REASON_OUT_OF_MEMORY) != 0, text
+
+    def tally(self, int which, uint32_t more=1):
+        """Count something: TALLY_..."""
+        if 0 <= which < <int>LQ_TALLIES:
+            lq_space_tally(&self.space, <lq_tally>which, more)
+
+    @property
+    def tallies(self):
+        """What has happened in the life of this Space."""
+        names = ("supervisors_started", "workers_started", "workers_crashed", "tasks_requeued", "tasks_crashed")
+        return {name: lq_space_tally_of(&self.space, <lq_tally>i) for i, name in enumerate(names)}
+
+    def sweep(self, uint32_t label):
+        """Let go of what has expired or belongs to nobody. Returns how many."""
+        cdef uint32_t swept
+        with nogil:
+            swept = lq_space_sweep(&self.space, label)
+        return swept
+
+    def check(self):
+        """None when everything is accounted for, else the first contradiction. Only while nobody is at work."""
+        cdef char problem[256]
+        if lq_space_check(&self.space, problem, sizeof(problem)) == LQ_OK:
+            return None
+        return problem.decode("utf-8", "replace")
+
+    def audit(self, uint32_t most=1000):
+        """All contradictions, as (what, index, word, label of whose turn it is or was). Beside live users only those count
+        that are found again later."""
+        cdef lq_problem *problems = <lq_problem *>PyMem_Calloc(max(most, 1), sizeof(lq_problem))
+        cdef uint32_t i, count
+        if problems == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                count = lq_space_audit(&self.space, problems, most)
+            return [(problems[i].what.decode(), problems[i].index, problems[i].word, problems[i].who)
+                    for i in range(min(count, most))]
+        finally:
+            PyMem_Free(problems)
+
+    def row(self, uint32_t index):
+        """One row of the roster, for people; None when it is free."""
+        cdef lq_row_reading r
+        lq_space_row(&self.space, index, &r)
+        if r.state == 0:
+            return None
+        return {"row": index, "label": r.label, "live": r.state == 1, "role": r.role, "pid": r.pid, "started": r.started,
+                "ready": bool(r.ready),
+                "succeeded": r.succeeded, "failed": r.failed, "items": r.items, "run_ns": r.run_ns,
+                "task": None if r.task == <uint64_t>-1 else (r.task >> 32, r.task & 0xffffffff),
+                "task_since_ns": r.task_since_ns, "unread": r.unread}
+
+    def rows(self):
+        return [row for row in (self.row(i) for i in range(1, LQ_ROWS)) if row is not None]
+
+    def depths(self):
+        """Queued entries, per queue and priority. A reading: it is old when it returns."""
+        return [[lq_space_depth(&self.space, q, p) for p in range(4)] for q in range(self.space.queues)]
+
+    def arena(self):
+        """(bytes held by tasks and results, bytes kept warm by processes, spans in use of 1 MiB each)."""
+        cdef uint64_t held, owned, spans
+        lq_space_arena_reading(&self.space, &held, &owned, &spans)
+        return held, owned, spans
+
+    def slots(self):
+        """How many slots are in each state."""
+        cdef uint32_t counts[16]
+        lq_space_count_slots(&self.space, counts)
+        names = ("fresh", "writing", "queued", "claimed", "running", "done", "cached", "cancelled", "free")
+        return {name: counts[i] for i, name in enumerate(names)}
+
+    def task_id(self, uint32_t index, uint32_t generation):
+        """The name of a task: its queue, its slot, its generation."""
+        return f"{self.space.header.identity & 0xffffffff:08x}-{index:x}-{generation:x}"
+
+    def function_of(self, uint32_t index, uint32_t generation):
+        """What a task calls, as it was published: (kind, bytes). None when that is not known: the slot serves another task,
+        the function was taken out of the table, or it travels with the task."""
+        cdef lq_slot copy
+        cdef uint32_t kind = 0, length = 0
+        cdef const unsigned char *at = NULL
+        if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
+            return None
+        if lq_space_function(&self.space, copy.function, copy.function_generation, &kind, &at, &length) != LQ_OK:
+            return None
+        payload = (<const char *>at)[:length]
+        return (kind, payload) if lq_space_function_is_current(&self.space, copy.function, copy.function_generation) else None
+
+    def read(self, uint32_t index, uint32_t generation):
+        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""
+        cdef lq_slot copy
+        cdef Reading reading
+        cdef uint64_t room = 0
+        cdef unsigned char *block
+        cdef uint32_t cause = 0
+        if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
+            return None
+        cdef uint32_t state = lq_slot_state_of(&copy)
+        if state == LQ_SLOT_CACHED and lq_space_is_expired(&self.space, &copy, lq_now_ns()):
+            return None
+        reading = Reading.__new__(Reading)
+        reading.state = PENDING
+        if state == LQ_SLOT_RUNNING:
+            reading.state = RUNNING
+        elif state == LQ_SLOT_CANCELLED:
+            reading.state = CANCELLED
+        elif state == LQ_SLOT_DONE or state == LQ_SLOT_CACHED:
+            outcome = lq_slot_outcome(&copy, &cause)
+            reading.state = SUCCEEDED if outcome == LQ_OUTCOME_SUCCESS else CANCELLED if outcome == LQ_OUTCOME_CANCELLED else FAILED
+            reading.crashed = outcome == LQ_OUTCOME_CRASHED
+            if outcome == LQ_OUTCOME_SUCCESS or outcome == LQ_OUTCOME_FAILURE:
+                if copy.result_block == LQ_NO_BLOCK:
+                    if copy.result_bytes > LQ_INLINE_BYTES:
+                        return None
+                    reading.payload = (<char *>copy.result)[:copy.result_bytes]
+                else:
+                    block = lq_space_block(&self.space, copy.result_block, &room)
+                    if block == NULL or copy.result_bytes > room:
+                        return None
+                    reading.payload = (<char *>block)[:copy.result_bytes]
+                if not lq_space_is_current(&self.space, index, &copy):
+                    return None
+        reading.format = copy.result_format
+        reading.kind = copy.kind
+        reading.wait_status = cause & 0xffff
+        reading.report = self.read_report(cause >> 16, copy.worker_pid) if reading.crashed else None
+        reading.attempts = copy.attempt
+        reading.worker_pid = copy.worker_pid
+        reading.submit_ns, reading.start_ns, reading.done_ns = copy.submit_ns, copy.start_ns, copy.done_ns
+        return reading
+
+
+cdef int raise_errno(str what) except -1:
+    try:
+        PyErr_SetFromErrno(OSError)
+    except OSError as error:
+        raise OSError(error.errno, f"{what}: {error.strerror}") from None
+
+
+@cython.final
+cdef class Reading:
+    """A frozen reading of one task. Times are CLOCK_MONOTONIC nanoseconds, 0 where not reached."""
+    cdef readonly int state
+    cdef readonly bint crashed
+    cdef readonly bytes payload
+    cdef readonly int format
+    cdef readonly int kind
+    cdef readonly uint32_t wait_status, attempts, worker_pid
+    cdef readonly object report        # of a crash: see Space.read_report
+    cdef readonly uint64_t submit_ns, start_ns, done_ns

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+# The worker's side: take, run, report. Included by _native.pyx.
+
+cdef struct Known:
+    # A function that this worker has decoded.
+    uint32_t generation
+    PyObject *function
+    uint64_t usual_ns
+
+
+cdef int empty_frames(object error) except -1:
+    """Let go of the local variables of all frames that an exception came through. Their lines can still be told."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback = error.__traceback__
+        while traceback is not None:
+            try:
+                traceback.tb_frame.clear()
+            except RuntimeError:    # it still runs: one of ours
+                pass
+            traceback = traceback.tb_next
+        error = error.__cause__ if error.__cause__ is not None else error.__context__
+    return 0
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Worker:
+    """The take-run-report loop of one worker process."""
+    cdef Space space
+    cdef lq_worker worker
+    cdef lq_out out
+    cdef Known *known
+    cdef object codec, load, await_, too_large
+    cdef bint fast
+    cdef str prefix
+    cdef readonly object metadata          # of the task in hand
+    cdef uint32_t current                  # its slot, when `busy`
+    cdef readonly bint busy
+    cdef public object after_task          # None, or called after each task; true ends the loop
+    cdef public uint64_t tasks_left        # 0: no limit
+    cdef bint is_recycled
+
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large):
+        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
+        makes the error for a result that can never fit."""
+        self.space = space
+        self.codec = codec
+        self.fast = codec.fast
+        self.load = load
+        self.await_ = run_coroutine
+        self.too_large = too_large
+        self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
+        self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
+        if self.known == NULL:
+            raise MemoryError
+        if lq_worker_init(&self.worker, &space.space, label, pid) != LQ_OK:
+            raise_errno("this worker's own memory")
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.known != NULL:
+            for i in range(<uint32_t>LQ_FUNCTIONS):
+                Py_XDECREF(self.known[i].function)
+            PyMem_Free(self.known)
+        lq_out_free(&self.out)
+
+    @property
+    def task_id(self):
+        """Of the task in hand, or None."""
+        if not self.busy:
+            return None
+        return f"{self.prefix}-{self.current:x}-{lq_space_slot(&self.space.space, self.current).task_generation:x}"
+
+    @property
+    def attempt(self):
+        """1 for the first run of the task in hand."""
+        return lq_space_slot(&self.space.space, self.current).attempt if self.busy else 0
+
+    def recycle(self):
+        """End after the task in hand: may be called by a signal's handler."""
+        self.is_recycled = True
+
+    def run(self):
+        """Take and run tasks until the queue stops, the limit is reached or `after_task` says so.
+
+        Returns "stopped" or "recycle"."""
+        cdef uint32_t index = 0
+        cdef lq_status status
+        while True:
+            if lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+                break
+            if self.is_recycled:
+                lq_worker_end(&self.worker)
+                return "recycle"
+            if lq_worker_take_now(&self.worker, &index) != LQ_OK:
+                with nogil:
+                    status = lq_worker_take(&self.worker, MOST_NAP_NS, &index)
+                if status == LQ_STOPPED:
+                    break
+                if status != LQ_OK:
+                    PyErr_CheckSignals()    # also after a time-out: the signal may have come just before the sleep
+                    continue
+            self.perform(index)
+            PyErr_CheckSignals()            # a load, mostly; what runs may be C code that never looks
+            if self.tasks_left:
+                self.tasks_left -= 1
+                if self.tasks_left == 0:
+                    lq_worker_end(&self.worker)
+                    return "recycle"
+            if self.after_task is not None and self.after_task():
+                lq_worker_end(&self.worker)
+                return "recycle"
+        lq_worker_end(&self.worker)
+        return "stopped"
+
+    cdef int perform(self, uint32_t index) except -1:
+        """Run one claimed task to its end, whatever it raises."""
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        self.current = index
+        self.metadata = None
+        self.busy = True
+        try:
+            if slot.kind == LQ_KIND_CALL:
+                self.call(index, slot)
+            else:
+                self.call_chunk(index, slot)
+        except BaseException as error:      # also SystemExit and KeyboardInterrupt: the task's, not the worker's
+            self.stay_one()
+            self.report(index, slot, error)
+        finally:
+            self.busy = False
+            self.metadata = None
+        return 0
+
+    cdef int stay_one(self) except -1:
+        """A task may fork, and its child may come back here: the task is the parent's, the child has no part in it."""
+        if not lq_worker_is_ours(&self.worker):
+            from os import _exit
+            _exit(0)
+        return 0
+
+    cdef Known *find(self, lq_slot *slot) except NULL:
+        """The function of a task, decoded when it is first met."""
+        cdef Known *known
+        cdef const unsigned char *data = NULL
+        cdef uint32_t kind = 0, length = 0
+        cdef bytes payload
+        if slot.function >= LQ_FUNCTIONS:
+            fail(LQ_CORRUPT, "the function number of a task")
+        known = &self.known[slot.function]
+        if known.function != NULL and known.generation == slot.function_generation:
+            return known
+        if lq_space_function(&self.space.space, slot.function, slot.function_generation, &kind, &data, &length) != LQ_OK:
+            fail(LQ_CORRUPT, "the function of a task")
+        payload = (<char *>data)[:length]
+        if not lq_space_function_is_current(&self.space.space, slot.function, slot.function_generation):
+            fail(LQ_CORRUPT, "the function of a task")
+        function = self.load(kind, payload)
+        Py_XDECREF(known.function)
+        Py_INCREF(function)
+        known.function = <PyObject *>function
+        known.generation = slot.function_generation
+        known.usual_ns = 0
+        return known
+
+    cdef const unsigned char *args_at(self, lq_slot *slot) except NULL:
+        cdef uint64_t room = LQ_INLINE_BYTES
+        cdef const unsigned char *at = slot.args
+        if slot.args_block != LQ_NO_BLOCK:
+            at = lq_space_block(&self.space.space, slot.args_block, &room)
+        if at == NULL or slot.args_bytes > room:
+            fail(LQ_CORRUPT, "the arguments of a task")
+        return at
+
+    cdef int call(self, uint32_t index, lq_slot *slot) except -1:
+        cdef PyObject *args = NULL
+        cdef PyObject *kwargs = NULL
+        cdef Known *known = NULL
+        cdef object function = None
+        cdef object result, arguments
+        cdef object keywords = None
+        cdef uint64_t ran
+        if slot.function != LQ_FUNCTION_IN_BAND:
+            known = self.find(slot)
+            function = <object>known.function
+        if slot.args_format == MSGPACK:
+            lq_value_decode_args(self.args_at(slot), slot.args_bytes, &args, &kwargs)
+            arguments = take_ref(args)
+            if kwargs != NULL:
+                keywords = take_ref(kwargs)
+        else:
+            arguments, keywords, self.metadata, in_band = self.codec.decode_call(
+                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+            function = in_band if known == NULL else function
+        lq_worker_start(&self.worker, index, known.usual_ns if known != NULL else 0)
+        result = PyObject_Call(function, arguments, <PyObject *>keywords if keywords is not None else NULL)
+        if PyCoro_CheckExact(result):
+            result = self.await_(result)
+        arguments = keywords = None
+        self.stay_one()
+        ran = self.finish(index, slot, result, LQ_OUTCOME_SUCCESS, False)
+        if known != NULL:
+            known.usual_ns = ran + 1 if known.usual_ns == 0 else (known.usual_ns * 7 + ran) // 8
+        return 0
+
+    cdef uint64_t finish(self, uint32_t index, lq_slot *slot, object result, lq_outcome outcome, bint mixed) except? 0:
+        """Encode a result and report it."""
+        cdef int status = LQ_VALUE_FOREIGN
+        cdef uint32_t length
+        cdef bytes payload
+        cdef int flag = MIXED if mixed else 0
+        if self.fast:
+            self.out.base, self.out.cap, self.out.len = slot.result, LQ_INLINE_BYTES, 0
+            status = lq_value_encode(&self.out, <PyObject *>result)
+        if status == LQ_VALUE_OK:
+            if self.out.base != slot.result:
+                self.store(index, self.out.base, self.out.len)
+                if self.out.scratch_cap > 1 << 20:
+                    length = <uint32_t>self.out.len
+                    lq_out_free(&self.out)
+                    self.out.len = length
+            return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag), <uint32_t>self.out.len)
+        format, payload = self.codec.encode_value(result)
+        return self.finish_bytes(index, slot, payload, outcome, <int>format | flag)
+
+    cdef uint64_t finish_bytes(self, uint32_t index, lq_slot *slot, bytes payload, lq_outcome outcome, int format) except? 0:
+        cdef size_t length = len(payload)
+        if length <= LQ_INLINE_BYTES:
+            memcpy(slot.result, <char *>payload, length)
+        else:
+            self.store(index, <char *>payload, length)
+        return lq_worker_finish(&self.worker, index, outcome, <uint8_t>format, <uint32_t>length)
+
+    cdef int store(self, uint32_t index, const void *data, size_t length) except -1:
+        """A result that does not fit into the slot. When the arena is full, cached results give way, oldest first; then
+        wait for clients to take theirs."""
+        cdef lq_status status = LQ_NEVER
+        cdef int64_t until = 0
+        cdef uint32_t key
+        cdef lq_bell bell
+        if length <= 0xffffffffu:
+            status = lq_worker_store_result(&self.worker, index, data, length)
+        memset(&bell, 0, sizeof(bell))
+        while status == LQ_FULL:
+            if not lq_space_relieve(&self.space.space, self.worker.me):
+                if until == 0:
+                    until = lq_now_ns() + 10 * <int64_t>NS
+                elif lq_now_ns() >= until or lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+                    break
+                with nogil:
+                    lq_bell_sleep(&bell, 0, 1000000)
+                PyErr_CheckSignals()
+            status = lq_worker_store_result(&self.worker, index, data, length)
+        if status != LQ_OK:
+            raise self.too_large(length, self.space.memory)
+        return 0
+
+    cdef int report(self, uint32_t index, lq_slot *slot, object error) except -1:
+        """The task raised (or could not be decoded, or its result not encoded): try again, or send the exception."""
+        cdef bytes payload
+        if lq_slot_state_of(slot) == LQ_SLOT_CLAIMED:
+            lq_worker_start(&self.worker, index, 0)     # it never ran, and running it again would end the same
+        elif lq_slot_state_of(slot) != LQ_SLOT_RUNNING:
+            return 0                                    # the result is out already: an interrupt came too late to matter
+        elif slot.attempt <= slot.max_retries:
+            lq_worker_requeue(&self.worker, index)
+            return 0
+        try:
+            try:
+                payload = self.codec.encode_error(error)
+            except Exception:   # memory is full, above all, of what the task's own frames still hold
+                empty_frames(error)
+                payload = self.codec.encode_error(error)
+            self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
+        except Exception:       # no room even for the error: the client makes one of no bytes
+            lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, MSGPACK, 0)
+        return 0
+
+    # ---- chunks
+
+    cdef int call_chunk(self, uint32_t index, lq_slot *slot) except -1:
+        cdef Known *known = NULL
+        cdef object function = None
+        cdef list items, results
+        cdef bint star = slot.kind == LQ_KIND_STARCHUNK
+        cdef bint mixed = False
+        cdef uint64_t ran
+        if slot.function == LQ_FUNCTION_IN_BAND:
+            (items,), _, _, function = self.codec.decode_call(
+                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+        else:
+            known = self.find(slot)
+            function = <object>known.function
+            if slot.args_format == MSGPACK:
+                items = take_ref(lq_value_decode(self.args_at(slot), slot.args_bytes))
+            else:
+                items = self.codec.decode_items(slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+        lq_worker_start(&self.worker, index, 0)
+        results = [None] * len(items)
+        mixed = self.run_items(index, function, items, results, star)
+        self.stay_one()
+        lq_worker_count_items(&self.worker, len(items))
+        try:
+            ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)
+        except MemoryError:
+            raise
+        except Exception:       # some item's result can't be encoded: find which, and fail those alone
+            self.finish(index, slot, self.sift(results, mixed), LQ_OUTCOME_SUCCESS, True)
+        return 0
+
+    cdef bint run_items(self, uint32_t index, object function, list items, list results, bint star) except -1:
+        cdef Py_ssize_t i, n = len(items)
+        cdef object result
+        cdef bint mixed = False
+        for i in range(n):
+            lq_worker_begin_item(&self.worker, index, <uint32_t>i)
+            try:
+                if star:
+                    result = PyObject_Call(function, tuple(items[i]), NULL)
+                else:
+                    result = PyObject_CallOneArg(function, items[i])
+                if PyCoro_CheckExact(result):
+                    result = self.await_(result)
+                results[i] = (True, result) if mixed else result
+            except BaseException as error:
+                if not mixed:
+                    mixed = True
+                    for j in range(i):
+                        results[j] = (True, results[j])
+                results[i] = (False, self.codec.encode_error(error))
+            items[i] = None
+        return mixed
+
+    cdef list sift(self, list results, bint mixed):
+        """Results of a chunk with those that can't be encoded replaced by their errors. Each value is encoded by itself."""
+        sifted = []
+        for result in results:
+            ok, value = result if mixed else (True, result)
+            if ok:
+                try:
+                    self.codec.encode_value(value)
+                except Exception as error:
+                    ok, value = False, self.codec.encode_error(error)
+            sifted.append((ok, value))
+        return sifted
