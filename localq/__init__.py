@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from localq.errors import SupervisorLost as SupervisorLost
     from localq.errors import TaskCancelled as TaskCancelled
     from localq.errors import TaskError as TaskError
+    from localq.errors import TaskExpired as TaskExpired
     from localq.errors import TaskFailed as TaskFailed
     from localq.errors import TaskTimeout as TaskTimeout
     from localq.errors import WorkerCrashed as WorkerCrashed
@@ -66,6 +67,7 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskError",
+    "TaskExpired",
     "TaskFailed",
     "TaskFuture",
     "TaskResult",

@@ -158,6 +158,12 @@ class Space:
 
         Returns (labels found, requeued, crashed, released)."""
 
+    def look(self, label: int) -> tuple[float | None, list[tuple[int, int, int, Literal["cancel", "timeout"]]]]:
+        """Queue the delayed tasks whose time has come, and find those that shall stop.
+
+        Returns the time of the next look (CLOCK_MONOTONIC seconds; None: when called), and (slot, task generation,
+        label of its worker, why) of each task."""
+
     def release(self, label: int) -> None:
         """No word bears the label any more: the row may be used again."""
 
@@ -226,6 +232,18 @@ class Reading:
         """FAILED because its worker died; `wait_status` says how."""
 
     @property
+    def timed_out(self) -> bool:
+        """FAILED because it was killed after its time limit."""
+
+    @property
+    def expired(self) -> bool:
+        """FAILED because it was not started in time."""
+
+    @property
+    def limit_ms(self) -> int:
+        """How long a run may last, 0: for ever."""
+
+    @property
     def payload(self) -> bytes:
         """The result or the error, encoded; None (whatever the type says) before there is one, or after a crash."""
 
@@ -287,7 +305,10 @@ class FunctionEntry:
     pending: int
     """This client's tasks that still need the row."""
     queue: int
-    """Number of the queue, -1: the caller's; `priority` and `max_retries` likewise."""
+    """Number of the queue, -1: the caller's; `priority`, `max_retries` and `max_crashes` likewise."""
+    max_crashes: int
+    limit_ms: int
+    """How long a run may last, 0: the caller's."""
     priority: int
     max_retries: int
 
@@ -362,7 +383,15 @@ class Future(Generic[_R_co]):
         """Wait for the task and return what it raised, or None. Raises TimeoutError or CancelledError like result()."""
 
     def cancel(self) -> bool:
-        """Cancel the task if it has not started. Returns whether it is cancelled; a running task goes on."""
+        """Cancel the task. Returns whether it is cancelled: False if it was done before.
+
+        One that has not started never runs. In one that runs, TaskCancelled is raised, so that its `finally` blocks run
+        (a coroutine is cancelled as asyncio does); a worker that is not done with it after the queue's `grace_period`
+        is killed and replaced. The future itself is cancelled at once.
+        """
+
+    def _withdraw(self) -> bool:
+        """Cancel the task if it has not started."""
 
     # For localq.client.
 
@@ -408,7 +437,24 @@ class Options:
         metadata: object = None,
         default_priority: int = 2,
         default_retries: int = 0,
-    ) -> None: ...
+        *,
+        max_crashes: int = -1,
+        default_crashes: int = -1,
+        limit_ms: int = 0,
+        default_limit_ms: int = 0,
+        ttl_ns: int = 0,
+        delay_ns: int = 0,
+        due_ns: int = 0,
+        keeps_running: bool = False,
+    ) -> None:
+        """`limit_ms`: how long a run may last; `ttl_ns`: to be started within; `delay_ns`: not before so much later;
+        `due_ns`: not before that time (CLOCK_MONOTONIC); 0: none. `keeps_running`: `cancel()` of its futures leaves a
+        task alone once it runs."""
+
+    @property
+    def limit_ms(self) -> int: ...
+    @property
+    def default_limit_ms(self) -> int: ...
     @property
     def queue(self) -> int: ...
     @property
@@ -474,6 +520,8 @@ class _ClientErrors(Protocol):
     def undecodable(self, error: Exception, task_id: str | None, attempts: int, /) -> BaseException: ...
     def closed(self, reason: str | Callable[[], Exception], /) -> BaseException: ...
     def full(self, capacity: int, timeout: float, /) -> BaseException: ...
+    def timed_out(self, seconds: float, task_id: str | None, attempts: int, /) -> BaseException: ...
+    def expired(self, task_id: str | None, /) -> BaseException: ...
 
 class Client:
     """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
@@ -586,6 +634,13 @@ class _WorkerCodec(Protocol):
     def encode_error(self, exc: BaseException, /) -> bytes: ...
 
 @final
+class _RunCoroutine(Protocol):
+    """Runs one to its end. `cancel()` cancels the one that runs; False when none does."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
+    def cancel(self) -> bool: ...
+
+@final
 class Worker:
     """The take-run-report loop of one worker process."""
 
@@ -597,11 +652,23 @@ class Worker:
         *,
         codec: _WorkerCodec,
         load: Callable[[int, bytes], Callable[..., object]],
-        run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any],
+        run_coroutine: _RunCoroutine,
         too_large: Callable[[int, int], BaseException],
+        stop_error: Callable[[float | None, str, int], BaseException],
+        terms_type: type,
+        task_type: type,
     ) -> None:
-        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
-        makes the error for a result that can never fit."""
+        """`load(kind, payload)` decodes a function; `too_large(bytes, room)` makes the error for a result that can
+        never fit, `stop_error(limit, task_id, attempts)` the one that stops a task (limit: seconds, None: cancelled);
+        `terms_type` and `task_type` are what may carry a Retry as `.retry`."""
+
+    def heed(self) -> None:
+        """Stop the task in hand if somebody asked for it: raises the error, in whatever it runs just now. For the
+        handler of the signal by which the supervisor calls."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task in hand was asked to stop."""
 
     tasks_left: int
     """Tasks to run before `run` returns "recycle"; 0: no limit."""

@@ -30,6 +30,8 @@ MAX_MEMORY = 1 << 46  # half of what a process can map
 DEFAULT_CAPACITY = 65536
 DEFAULT_RESULT_CACHE_SIZE = 10_000
 DEFAULT_RESULT_TTL = 3600.0
+DEFAULT_GRACE_PERIOD = 2.0  # enough to close files and connections; whoever waits has its answer before
+MOST_SECONDS = 2_000_000.0  # 23 days: times in slots are milliseconds, and wrap after 49
 DEFAULT_DRAIN_TIMEOUT = 5.0  # well below what init systems and container engines wait before they kill: 10 s or more
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
@@ -50,7 +52,8 @@ _UNITS = {
 class QueueConfig(Record):
     """Every argument of `LocalQueue`, valid and with its default worked out; made by `check`.
 
-    `memory` and `max_memory_per_child` are bytes, `result_ttl` and `drain_timeout` seconds.
+    `memory` and `max_memory_per_child` are bytes, `result_ttl`, `drain_timeout`, `task_timeout` and
+    `grace_period` seconds.
     """
 
     __slots__ = (  # noqa: RUF023 - the order of the constructor
@@ -71,6 +74,9 @@ class QueueConfig(Record):
         "serialization",
         "threads_per_worker",
         "drain_timeout",
+        "max_crashes",
+        "task_timeout",
+        "grace_period",
     )
 
     workers: int
@@ -90,6 +96,9 @@ class QueueConfig(Record):
     serialization: str
     threads_per_worker: int | None
     drain_timeout: float
+    max_crashes: int | None
+    task_timeout: float | None
+    grace_period: float
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -209,6 +218,14 @@ def _patience(name: str, value: object) -> float:
     raise _refusal(name, value, "a number of seconds of 0 or more")
 
 
+def _limit(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.001 <= value <= MOST_SECONDS:
+        return float(value)
+    raise _refusal(name, value, f"a number of seconds from 0.001 to {MOST_SECONDS:_.0f}, or None")
+
+
 def _modules(name: str, value: object) -> tuple[str, ...]:
     allowed = 'a sequence of module names such as ("numpy", "package.module")'
     names = _sequence(name, value, allowed)
@@ -255,6 +272,9 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "serialization": ("msgpack", _choice("msgpack", "pickle", "json")),
     "threads_per_worker": (1, _whole_number(1, 4096, optional=True)),
     "drain_timeout": (DEFAULT_DRAIN_TIMEOUT, _patience),
+    "max_crashes": (None, _whole_number(0, MAX_RETRIES, optional=True)),
+    "task_timeout": (None, _limit),
+    "grace_period": (DEFAULT_GRACE_PERIOD, _patience),
 }
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "SupervisorLost",
     "TaskCancelled",
     "TaskError",
+    "TaskExpired",
     "TaskFailed",
     "TaskTimeout",
     "WorkerCrashed",
@@ -154,6 +155,17 @@ class TaskTimeout(TaskError, TimeoutError):
     def __init__(self, timeout: float, *, task_id: str | None = None, attempts: int = 0) -> None:
         super().__init__(f"stopped after its time limit of {timeout:g} s", task_id=task_id, attempts=attempts)
         self.timeout = timeout
+
+
+class TaskExpired(TaskError):
+    """The task was not started within the `ttl` it was submitted with, and will not be."""
+
+    def __init__(self, *, task_id: str | None = None, attempts: int = 0) -> None:
+        super().__init__(
+            "not started within its ttl: the workers were busy; give it more time, or the queue more workers",
+            task_id=task_id,
+            attempts=attempts,
+        )
 
 
 class WorkerCrashed(TaskError):

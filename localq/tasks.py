@@ -12,11 +12,14 @@ import functools
 from localq.errors import ConfigError, FunctionNotFound
 from localq.model import Priority
 from localq.pickling import by_reference
+from localq.retry import check_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+    from localq.retry import Retry
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -35,7 +38,8 @@ registry: dict[str, Task[..., Any]] = {}  # of this process, filled as modules a
 class Task(Generic[P, R]):
     """A function with the options its calls have in a queue. Calling it runs it here, as if undecorated.
 
-    `timeout` is seconds. An option that is None is left to the queue or to the call.
+    `timeout` is seconds, `retry` says after which exceptions it runs again, and when. An option that is None is left to
+    the queue or to the call.
     """
 
     __name__: str
@@ -51,6 +55,8 @@ class Task(Generic[P, R]):
         priority: Priority | None = None,
         timeout: float | None = None,
         max_retries: int | None = None,
+        max_crashes: int | None = None,
+        retry: Retry | None = None,
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
@@ -59,6 +65,8 @@ class Task(Generic[P, R]):
         self.priority = priority
         self.timeout = timeout
         self.max_retries = max_retries
+        self.max_crashes = max_crashes
+        self.retry = retry
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.fn(*args, **kwargs)
@@ -69,7 +77,8 @@ class Task(Generic[P, R]):
     def __reduce__(self) -> str | tuple[Callable[..., Task[..., object]], tuple[object, ...]]:
         if by_reference(self) is not None:
             return self.__qualname__
-        return _rebuild, (self.fn, self.name, self.queue, self.priority, self.timeout, self.max_retries)
+        options = (self.queue, self.priority, self.timeout, self.max_retries, self.max_crashes, self.retry)
+        return _rebuild, (self.fn, self.name, *options)
 
 
 def _rebuild(
@@ -79,8 +88,19 @@ def _rebuild(
     priority: Priority | None,
     timeout: float | None,
     max_retries: int | None,
+    max_crashes: int | None,
+    retry: Retry | None,
 ) -> Task[..., object]:
-    return Task(fn, name=name, queue=queue, priority=priority, timeout=timeout, max_retries=max_retries)
+    return Task(
+        fn,
+        name=name,
+        queue=queue,
+        priority=priority,
+        timeout=timeout,
+        max_retries=max_retries,
+        max_crashes=max_crashes,
+        retry=retry,
+    )
 
 
 if TYPE_CHECKING:
@@ -96,6 +116,9 @@ if TYPE_CHECKING:
         priority: Priority | int | str | None = None,
         timeout: float | None = None,
         max_retries: int | None = None,
+        max_crashes: int | None = None,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        retry_delay: float | None = None,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -108,18 +131,29 @@ def task(
     priority: Priority | int | str | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
+    max_crashes: int | None = None,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+    retry_delay: float | None = None,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task, with defaults for its calls: `@task` or `@task(priority="high")`.
 
-    `name` is "module.qualname" unless given. Decorating the same function again, as a notebook cell does when it
-    is run again, replaces the task.
+    The options mean what they mean in `LocalQueue.options`, and a call's own win. `name` is "module.qualname" unless
+    given. Decorating the same function again, as a notebook cell does when it is run again, replaces the task.
 
     Raises:
         ConfigError: an option is not allowed, or another function has that name.
     """
     if fn is None:
         return functools.partial(  # type: ignore[return-value]  # typed by the overloads
-            task, name=name, queue=queue, priority=priority, timeout=timeout, max_retries=max_retries
+            task,
+            name=name,
+            queue=queue,
+            priority=priority,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_crashes=max_crashes,
+            retry_on=retry_on,
+            retry_delay=retry_delay,
         )
     if not callable(fn):
         raise ConfigError(f"@task is for callables; got {type(fn).__qualname__} (options are keywords)")
@@ -129,7 +163,9 @@ def task(
         queue=_checked_queue(queue),
         priority=None if priority is None else Priority.parse(priority),
         timeout=_checked_timeout(timeout),
-        max_retries=_checked_retries(max_retries),
+        max_retries=_checked_retries("max_retries", max_retries),
+        max_crashes=_checked_retries("max_crashes", max_crashes),
+        retry=check_retry(retry_on, retry_delay),
     )
     known = registry.get(made.name)
     if known is not None and _home(known.fn) != _home(fn):
@@ -189,9 +225,9 @@ def _checked_timeout(timeout: object) -> float | None:
     raise ConfigError(f"timeout must be a number of seconds above 0; got {timeout!r}")
 
 
-def _checked_retries(max_retries: object) -> int | None:
-    if max_retries is None:
+def _checked_retries(name: str, times: object) -> int | None:
+    if times is None:
         return None
-    if isinstance(max_retries, int) and not isinstance(max_retries, bool) and 0 <= max_retries <= MAX_RETRIES:
-        return max_retries
-    raise ConfigError(f"max_retries must be a whole number from 0 to {MAX_RETRIES}; got {max_retries!r}")
+    if isinstance(times, int) and not isinstance(times, bool) and 0 <= times <= MAX_RETRIES:
+        return times
+    raise ConfigError(f"{name} must be a whole number from 0 to {MAX_RETRIES}; got {times!r}")

@@ -16,7 +16,8 @@ cdef class FunctionEntry:
     cdef object missing               # stands in `checks` for a name or a cell that has no value
     cdef readonly bint unstable     # something it captured can change unseen: publish it anew at each use
     cdef public uint32_t pending
-    cdef public int queue, priority, max_retries      # -1: the caller's
+    cdef public int queue, priority, max_retries, max_crashes      # -1: the caller's
+    cdef public uint32_t limit_ms                     # how long a run may last, 0: the caller's
 
     def __init__(self, function, row, generation, checks=(), missing=None, unstable=False):
         self.function = function
@@ -25,7 +26,8 @@ cdef class FunctionEntry:
         self.checks = checks
         self.missing = missing
         self.unstable = unstable
-        self.queue = self.priority = self.max_retries = -1
+        self.queue = self.priority = self.max_retries = self.max_crashes = -1
+        self.limit_ms = 0
 
     cpdef bint is_current(self) except -1:
         cdef Py_ssize_t i
@@ -69,6 +71,7 @@ cdef class Future:
     cdef readonly uint32_t slot, generation
     cdef readonly uint32_t attempts, worker_pid
     cdef readonly uint64_t submit_ns, start_ns, done_ns
+    cdef bint keeps_running           # cancel() leaves it alone once it runs
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
@@ -192,8 +195,17 @@ cdef class Future:
         return 0
 
     def cancel(self):
-        """Cancel the task if it has not started. Returns whether it is cancelled; a running task goes on."""
+        """Cancel the task. Returns whether it is cancelled: False if it was done before.
+
+        One that has not started never runs. In one that runs, TaskCancelled is raised, so that its `finally` blocks run (a coroutine is
+        cancelled as asyncio does); a worker that is not done with it after the queue's `grace_period` is killed and replaced.
+        The future itself is cancelled at once.
+        """
         return self.state == IS_CANCELLED or (not self.done() and self.client.cancel(self))
+
+    def _withdraw(self):
+        """Cancel the task if it has not started."""
+        return self.state == IS_CANCELLED or (not self.done() and self.client.withdraw(self))
 
     cdef int settle(self, State state, object value) except -1:
         """From pending to done, once. Whoever watches is told."""
@@ -258,13 +270,22 @@ cdef class Options:
     """What differs between calls. Frozen once made."""
     cdef readonly int queue, priority, max_retries       # -1: the function's, or the queue's default
     cdef readonly double timeout                         # seconds to wait for room, -1: for ever
-    cdef readonly object metadata
+    cdef readonly object metadata                        # or Terms
     cdef readonly int default_priority, default_retries
+    cdef readonly int max_crashes, default_crashes       # -1: as many as max_retries
+    cdef readonly uint32_t limit_ms, default_limit_ms    # how long a run may last, 0: the function's; the queue's
+    cdef readonly int64_t ttl_ns, delay_ns, due_ns       # to be started within; not before so much later; not before that time. 0: none
+    cdef readonly bint keeps_running                     # its futures' cancel() leaves a running task alone
 
-    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0):
+    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0, *,
+                 max_crashes=-1, default_crashes=-1, limit_ms=0, default_limit_ms=0, ttl_ns=0, delay_ns=0, due_ns=0, keeps_running=False):
         self.queue, self.priority, self.max_retries = queue, priority, max_retries
         self.timeout, self.metadata = timeout, metadata
         self.default_priority, self.default_retries = default_priority, default_retries
+        self.max_crashes, self.default_crashes = max_crashes, default_crashes
+        self.limit_ms, self.default_limit_ms = limit_ms, default_limit_ms
+        self.ttl_ns, self.delay_ns, self.due_ns = ttl_ns, delay_ns, due_ns
+        self.keeps_running = keeps_running
 
 
 cdef object delay(object self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
@@ -318,7 +339,7 @@ cdef class Client:
     cdef lq_out out
     cdef readonly object codec
     cdef bint fast                    # the codec lets MessagePack be tried first
-    cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error
+    cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error, timeout_error, expired_error
     cdef readonly dict functions      # callable or name -> FunctionEntry
     cdef readonly frozenset plain     # types, beside functions, that may be its keys
     cdef str prefix
@@ -348,6 +369,7 @@ cdef class Client:
         self.on_watched = on_watched
         self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
         self.undecodable, self.closed_error, self.full_error = errors.undecodable, errors.closed, errors.full
+        self.timeout_error, self.expired_error = errors.timed_out, errors.expired
         self.functions = {}
         self.plain = plain
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
@@ -491,7 +513,20 @@ cdef class Client:
         slot.kind = <uint8_t>kind
         slot.queue = <uint8_t>queue
         slot.priority = <uint8_t>priority
-        slot.max_retries = slot.max_crashes = <uint8_t>retries
+        slot.max_retries = <uint8_t>retries
+        slot.max_crashes = <uint8_t>(options.max_crashes if options.max_crashes >= 0 else entry.max_crashes if entry.max_crashes >= 0
+                                     else options.default_crashes if options.default_crashes >= 0 else retries)
+        slot.limit_ms = options.limit_ms if options.limit_ms != 0 else entry.limit_ms if entry.limit_ms != 0 else options.default_limit_ms
+        if options.ttl_ns != 0 or options.delay_ns != 0 or options.due_ns != 0:
+            self.set_times(slot, options)
+
+    cdef void set_times(self, lq_slot *slot, Options options) noexcept:
+        cdef int64_t now = lq_now_ns()
+        cdef int64_t due = options.due_ns if options.due_ns != 0 else now + options.delay_ns
+        if due > now:
+            slot.due_ms = lq_space_at(&self.space.space, due)
+        if options.ttl_ns != 0:
+            slot.expires_ms = lq_space_at(&self.space.space, now + options.ttl_ns)
 
     cdef int store(self, uint32_t index, Options options, const void *data, size_t length) except -1:
         """Arguments that do not fit into the slot go to the arena; waits for room there."""
@@ -537,6 +572,7 @@ cdef class Client:
         future.slot = index
         future.generation = slot.task_generation
         future.entry = entry
+        future.keeps_running = options.keeps_running
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
         try:
@@ -736,6 +772,10 @@ cdef class Client:
                                                      " queue a larger memory=")
             elif outcome == LQ_OUTCOME_FAILURE:
                 state, value = IS_ENCODED_ERROR, self.result_bytes(slot)
+            elif outcome == LQ_OUTCOME_TIMEOUT:
+                state, value = IS_ERROR, self.timeout_error(slot.limit_ms / 1000.0, future.task_id, slot.attempt)
+            elif outcome == LQ_OUTCOME_EXPIRED:
+                state, value = IS_ERROR, self.expired_error(future.task_id)
             elif outcome == LQ_OUTCOME_CRASHED:
                 state, value = IS_ERROR, self.crashed_error(
                     future.task_id, slot.attempt, slot.worker_pid, cause & 0xffff,
@@ -848,14 +888,30 @@ cdef class Client:
     cdef bint cancel(self, Future future):
         if not lq_client_is_ours(&self.client):
             return False
-        if lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
+        if future.keeps_running:
+            return self.withdraw(future)
+        if not self.stop(future.slot, future.generation):
             return False
         future.settle(IS_CANCELLED, None)
         return True
 
+    cdef bint withdraw(self, Future future):
+        if not lq_client_is_ours(&self.client) or lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
+            return False
+        future.settle(IS_CANCELLED, None)
+        return True
+
+    cdef bint stop(self, uint32_t slot, uint32_t generation):
+        """Cancel a task that has not started, have one stopped that runs."""
+        cdef int i
+        for i in range(16):     # it may go from one state to the other while we look
+            if lq_client_cancel(&self.client, slot, generation) == LQ_OK or lq_client_stop(&self.client, slot, generation) == LQ_OK:
+                return True
+        return False
+
     def cancel_other(self, uint32_t slot, uint32_t generation):
         """Cancel a task that has no future here: another client's."""
-        return lq_client_is_ours(&self.client) and lq_client_cancel(&self.client, slot, generation) == LQ_OK
+        return lq_client_is_ours(&self.client) and self.stop(slot, generation)
 
     def touch(self, uint32_t slot, uint32_t generation):
         """A cached result was read: it is evicted last now."""

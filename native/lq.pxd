@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What Cython may see of the native core. Atomic fields are not declared, so that nothing can read them by accident."""
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "lq_status.h" nogil:
@@ -35,6 +35,12 @@ cdef extern from "lq_slot.h" nogil:
         LQ_OUTCOME_FAILURE
         LQ_OUTCOME_CANCELLED
         LQ_OUTCOME_CRASHED
+        LQ_OUTCOME_TIMEOUT
+        LQ_OUTCOME_EXPIRED
+    ctypedef enum lq_stop "enum lq_stop":
+        LQ_STOP_NONE
+        LQ_STOP_CANCEL
+        LQ_STOP_TIMEOUT
     enum:
         LQ_KIND_CALL
         LQ_KIND_CHUNK
@@ -47,6 +53,7 @@ cdef extern from "lq_slot.h" nogil:
         LQ_SLOT_DONE
         LQ_SLOT_CACHED
         LQ_SLOT_CANCELLED
+        LQ_SLOT_DELAYED
     uint32_t lq_cause(uint32_t wait_status, uint32_t report)
     struct lq_slot:
         uint32_t task_generation
@@ -68,6 +75,9 @@ cdef extern from "lq_slot.h" nogil:
         uint64_t start_ns
         uint64_t done_ns
         uint32_t worker_pid
+        uint32_t limit_ms
+        uint32_t expires_ms
+        uint32_t due_ms
         unsigned char *args
         unsigned char *result
 
@@ -199,8 +209,21 @@ cdef extern from "lq_space.h" nogil:
     bint lq_space_function_is_current(const lq_space *space, uint32_t row, uint32_t generation)
     uint32_t lq_slot_state_of(const lq_slot *slot)
     uint32_t lq_slot_items_begun(const lq_slot *slot)
+    lq_stop lq_slot_stop(const lq_slot *slot)
+    uint32_t lq_slot_crashes(const lq_slot *slot)
+    uint32_t lq_space_at(const lq_space *space, int64_t at_ns)
+    uint32_t lq_space_ms(const lq_space *space, int64_t now_ns)
     lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *cause)
     bint lq_space_relieve(lq_space *space, lq_label me)
+
+
+cdef extern from "lq_look.h" nogil:
+    struct lq_asked:
+        uint32_t index
+        uint32_t task_generation
+        lq_label worker
+        uint32_t why
+    uint32_t lq_space_look(lq_space *space, lq_label me, lq_asked *asked, uint32_t most, uint64_t *next_ns)
 
 
 cdef extern from "lq_client.h" nogil:
@@ -219,6 +242,7 @@ cdef extern from "lq_client.h" nogil:
     lq_status lq_client_reap(lq_client *client, uint32_t *index)
     void lq_client_consume(lq_client *client, uint32_t index)
     lq_status lq_client_cancel(lq_client *client, uint32_t index, uint32_t task_generation)
+    lq_status lq_client_stop(lq_client *client, uint32_t index, uint32_t task_generation)
     void lq_client_touch(lq_client *client, uint32_t index, uint32_t task_generation)
     void lq_client_widen(lq_client *client)
     lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
@@ -242,7 +266,8 @@ cdef extern from "lq_worker.h" nogil:
     void lq_worker_start(lq_worker *worker, uint32_t index, uint64_t expected_ns)
     lq_status lq_worker_store_result(lq_worker *worker, uint32_t index, const void *data, uint64_t length)
     uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)
-    void lq_worker_requeue(lq_worker *worker, uint32_t index)
+    void lq_worker_drop(lq_worker *worker, uint32_t index, lq_outcome outcome)
+    void lq_worker_requeue(lq_worker *worker, uint32_t index, uint32_t delay_ms)
     void lq_worker_begin_item(lq_worker *worker, uint32_t index, uint32_t item)
     void lq_worker_count_items(lq_worker *worker, uint64_t items)
 

@@ -95,6 +95,11 @@ static inline void lq_store32(lq_a32 *at, uint32_t value)
     atomic_store_explicit(at, value, memory_order_release);
 }
 
+static inline void lq_store_seq(lq_a64 *at, uint64_t value)
+{
+    atomic_store_explicit(at, value, memory_order_seq_cst);
+}
+
 static inline void lq_store32_seq(lq_a32 *at, uint32_t value)
 {
     atomic_store_explicit(at, value, memory_order_seq_cst);

@@ -103,7 +103,7 @@ static void audit_slot_(const struct lq_space *space, uint32_t index, struct lis
     bool in_a_ring = state == LQ_SLOT_QUEUED || state == LQ_SLOT_CANCELLED; /* or a live label is just about to push it */
     if (in_a_ring && !is_in_(lq_space_ring_of(space, slot), index, word, list))
         complain_(list, "a queued task is in no ring, slot", index, word);
-    if (state == LQ_SLOT_QUEUED && !has_its_arguments_(space, slot, index))
+    if ((state == LQ_SLOT_QUEUED || state == LQ_SLOT_DELAYED) && !has_its_arguments_(space, slot, index))
         complain_(list, "a queued task lost its arguments, slot", index, word);
     if (state == LQ_SLOT_DONE)
         audit_done_(space, slot, index, word, list);

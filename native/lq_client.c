@@ -189,6 +189,10 @@ enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index)
     LQ_PUT(slot->start_ns, 0u); /* who is cancelled never starts, and who crashes has no time of ending */
     LQ_PUT(slot->done_ns, 0u);
     LQ_PUT(slot->worker_pid, 0u);
+    lq_store32_relaxed(&slot->stop, 0);
+    LQ_PUT(slot->limit_ms, 0u);
+    LQ_PUT(slot->expires_ms, 0u);
+    LQ_PUT(slot->due_ms, 0u);
     LQ_FAULT("client_reserve:ready");
     return LQ_OK;
 }
@@ -243,6 +247,14 @@ enum lq_status lq_client_submit(struct lq_client *client, uint32_t index)
     int64_t now = lq_now_ns();
     LQ_PUT(slot->submit_ns, (uint64_t)now);
     uint64_t word = lq_load_relaxed(&slot->word);
+    if (slot->due_ms != 0) { /* not yet: the supervisor puts it into its ring */
+        int32_t left_ms = (int32_t)(slot->due_ms - lq_space_ms(space, now));
+        client->pending++;
+        lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DELAYED, LQ_NOBODY));
+        LQ_FAULT("client_submit:delayed");
+        lq_space_expect(space, (uint64_t)(now + left_ms * 1000000ll));
+        return LQ_OK;
+    }
     uint64_t queued = lq_word_as(word, LQ_SLOT_QUEUED, client->me);
     lq_store(&slot->word, queued); /* [C1] */
     LQ_FAULT("client_submit:queued");
@@ -335,8 +347,17 @@ enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32
     struct lq_slot *slot = lq_space_slot(client->space, index);
     for (;;) {
         uint64_t word = lq_load(&slot->word);
-        if (lq_word_state(word) != LQ_SLOT_QUEUED || LQ_GET(slot->task_generation) != task_generation)
+        uint32_t state = lq_word_state(word);
+        if ((state != LQ_SLOT_QUEUED && state != LQ_SLOT_DELAYED) || LQ_GET(slot->task_generation) != task_generation)
             return LQ_MISSING;
+        if (state == LQ_SLOT_DELAYED) { /* in no ring: nobody would pop it. Dead in between: recovery puts it there */
+            uint64_t cancelled = lq_word_as(word, LQ_SLOT_CANCELLED, client->me);
+            if (!lq_cas(&slot->word, word, cancelled))
+                continue;
+            LQ_FAULT("client_cancel:undelayed");
+            lq_space_settle_cancelled(client->space, client->me, index, cancelled);
+            return LQ_OK;
+        }
         /* The label stays: whoever owed the push of QUEUED owes that of CANCELLED, or nobody would ever be told. */
         if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CANCELLED, lq_word_label(word))))
             continue; /* taken, or merely relabelled */
@@ -345,6 +366,15 @@ enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32
         lq_space_call_worker(client->space, lq_space_ring_of(client->space, slot), lq_now_ns());
         return LQ_OK;
     }
+}
+
+enum lq_status lq_client_stop(struct lq_client *client, uint32_t index, uint32_t task_generation)
+{
+    if (!lq_slot_ask(lq_space_slot(client->space, index), task_generation, LQ_STOP_CANCEL))
+        return LQ_MISSING;
+    LQ_FAULT("client_stop:asked");
+    lq_space_call_supervisor(client->space);
+    return LQ_OK;
 }
 
 void lq_client_touch(struct lq_client *client, uint32_t index, uint32_t task_generation)

@@ -7,7 +7,7 @@
  *
  *   reserve -> fill -> (store_args) -> submit ...... reap -> look -> consume ...... evicted by a later reserve
  */
-#include "lq_space.h"
+#include "lq_look.h"
 
 struct lq_client {
     struct lq_space *space;
@@ -53,8 +53,10 @@ enum lq_status lq_client_submit(struct lq_client *client, uint32_t index);
 enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index);
 /* DONE -> CACHED; its arguments' block is dropped; the oldest cached results beyond the limit are evicted. */
 void lq_client_consume(struct lq_client *client, uint32_t index);
-/* QUEUED -> CANCELLED: it will never run. LQ_OK; LQ_MISSING: too late (or long gone). */
+/* QUEUED or DELAYED: it will never run. LQ_OK; LQ_MISSING: too late (or long gone). */
 enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32_t task_generation);
+/* Have a task stopped that a worker has in hand. LQ_OK: asked; LQ_MISSING: it is not. */
+enum lq_status lq_client_stop(struct lq_client *client, uint32_t index, uint32_t task_generation);
 /* A cached result was read: it is the youngest now. */
 void lq_client_touch(struct lq_client *client, uint32_t index, uint32_t task_generation);
 /* Evict the oldest cached result, to make room. LQ_OK or LQ_EMPTY. */

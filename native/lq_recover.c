@@ -54,16 +54,16 @@ static void requeue_for_(const struct lq_space *space, uint32_t index, uint64_t 
 }
 
 /* It ends here: the verdict says how, because nobody lived to write an outcome. */
-static void judge_crashed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t cause,
-                           struct lq_recovered *recovered)
+static void judge_(const struct lq_space *space, uint32_t index, uint64_t word, enum lq_outcome outcome, uint32_t cause,
+                   struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
-    lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);
+    lq_slot_judge(slot, word, outcome, cause);
     LQ_FAULT("recover:judged");
     uint64_t done = lq_word_as(word, LQ_SLOT_DONE, lq_word_label(word));
     if (lq_cas(&slot->word, word, done)) {
         LQ_FAULT("recover:done");
-        recovered->crashed++;
+        recovered->crashed += outcome == LQ_OUTCOME_CRASHED;
         settle_done_(space, index, done);
     }
 }
@@ -73,13 +73,14 @@ static void recover_running_(const struct lq_space *space, uint32_t index, uint6
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     uint32_t crashes = lq_word_aux(word);
+    enum lq_stop stop = lq_slot_stop(slot); /* it did not, in time, and was killed; or it died before it could */
     drop_blocks_for_(space, index, word, false);
-    /* Runs that ended with an exception were retries, too: the next one has to be within their number. */
-    if (crashes < LQ_GET(slot->max_crashes) && crashes < 15 && LQ_GET(slot->attempt) <= LQ_GET(slot->max_crashes)) {
+    if (stop == LQ_STOP_CANCEL)
+        judge_(space, index, word, LQ_OUTCOME_CANCELLED, cause, recovered);
+    else if (crashes < LQ_GET(slot->max_crashes) && crashes < 15)
         requeue_for_(space, index, word, crashes + 1, recovered);
-        return;
-    }
-    judge_crashed_(space, index, word, cause, recovered);
+    else
+        judge_(space, index, word, stop == LQ_STOP_TIMEOUT ? LQ_OUTCOME_TIMEOUT : LQ_OUTCOME_CRASHED, cause, recovered);
 }
 
 /* User code had not begun: not counted as an attempt. But a task that does this to one worker after another is the reason:
@@ -93,8 +94,9 @@ static void recover_claimed_(const struct lq_space *space, uint32_t index, uint6
         return; /* others have recovered it: the verdict in hand may be that of a later run or task */
     uint32_t unbegun = lq_verdict_unbegun(verdict);
     bool is_judged = verdict >> 32 == lq_word_generation(word); /* by another recoverer, who is about to end it */
-    if (is_judged || unbegun >= LQ_MOST_UNBEGUN) {
-        judge_crashed_(space, index, word, cause, recovered);
+    if (is_judged || unbegun >= LQ_MOST_UNBEGUN || lq_slot_stop(slot) == LQ_STOP_CANCEL) {
+        bool is_cancelled = lq_slot_stop(slot) == LQ_STOP_CANCEL;
+        judge_(space, index, word, is_cancelled ? LQ_OUTCOME_CANCELLED : LQ_OUTCOME_CRASHED, cause, recovered);
         return;
     }
     lq_cas(&slot->verdict, verdict, unbegun + 1); /* two recoverers may count one death twice: the bound is no promise */

@@ -14,6 +14,41 @@ void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome,
     }
 }
 
+#define TASK_MASK 0x3fffffffu
+
+static enum lq_stop stop_for_(uint32_t stop, uint32_t task_generation)
+{
+    return stop >> 2 == (task_generation & TASK_MASK) ? (enum lq_stop)(stop & 3u) : LQ_STOP_NONE;
+}
+
+enum lq_stop lq_slot_stop(const struct lq_slot *slot)
+{
+    return stop_for_(lq_load32(&slot->stop), LQ_GET(slot->task_generation));
+}
+
+bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop why)
+{
+    for (;;) {
+        uint32_t stop = lq_load32(&slot->stop);
+        uint32_t state = lq_word_state(lq_load(&slot->word));
+        if ((state != LQ_SLOT_CLAIMED && state != LQ_SLOT_RUNNING) || LQ_GET(slot->task_generation) != task_generation)
+            return false;
+        enum lq_stop asked = stop_for_(stop, task_generation);
+        if (asked == LQ_STOP_CANCEL || asked == why)
+            return true;
+        /* If the slot serves another task by now, what is written here names none that is here. */
+        if (lq_cas32(&slot->stop, stop, task_generation << 2 | (uint32_t)why))
+            return true;
+    }
+}
+
+void lq_slot_forgive(struct lq_slot *slot)
+{
+    uint32_t stop = lq_load32(&slot->stop);
+    if ((stop & 3u) == LQ_STOP_TIMEOUT)
+        lq_cas32(&slot->stop, stop, 0); /* else somebody has cancelled it meanwhile, and that stays */
+}
+
 size_t lq_slots_size(uint32_t count)
 {
     return sizeof(struct lq_slot) * (size_t)count;
@@ -82,7 +117,7 @@ enum lq_status lq_slots_check(const struct lq_slots *slots)
     for (uint32_t i = 0; i < slots->count; i++) {
         uint64_t word = lq_load(&slots->slots[i].word);
         uint32_t state = lq_word_state(word);
-        if (state > LQ_SLOT_FREE)
+        if (state > LQ_SLOT_DELAYED)
             return LQ_CORRUPT;
         if (i > fresh && word != 0)
             fresh = lq_load(slots->fresh); /* it has moved meanwhile */
@@ -93,7 +128,7 @@ enum lq_status lq_slots_check(const struct lq_slots *slots)
         bool labelled = lq_word_label(word) != LQ_NOBODY;
         if ((state == LQ_SLOT_WRITING || state == LQ_SLOT_CLAIMED || state == LQ_SLOT_RUNNING) && !labelled)
             return LQ_CORRUPT; /* somebody must be able to finish it */
-        if ((state == LQ_SLOT_CACHED || state == LQ_SLOT_FREE) && labelled)
+        if ((state == LQ_SLOT_CACHED || state == LQ_SLOT_FREE || state == LQ_SLOT_DELAYED) && labelled)
             return LQ_CORRUPT; /* settled words are nobody's */
         if (i > fresh + 64)
             break; /* untouched memory stays untouched */

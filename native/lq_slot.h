@@ -12,6 +12,9 @@
  *    |            |                                              requeued        |            v
  *    '------------+--------------- evicted, generation + 1 -----------------------------  CACHED
  *
+ * A task whose time has not come is DELAYED: WRITING or RUNNING (a retry) -> DELAYED -> QUEUED(supervisor), or DONE when it is
+ * cancelled. It is nobody's, and in no ring: the supervisor finds it by looking (lq_look.h).
+ *
  * The label in QUEUED, CANCELLED and DONE means: owes the push into the ring (and has probably done it). CACHED is settled.
  * Layout of the body: line 0 what the taker needs, line 1 times and the first argument bytes, lines 2 and 3 the rest of the
  * inline arguments and the inline result. Arguments are never overwritten before the slot is used again, because the
@@ -31,6 +34,7 @@ enum lq_slot_state {
     LQ_SLOT_CACHED = 6,
     LQ_SLOT_CANCELLED = 7,
     LQ_SLOT_FREE = 8,
+    LQ_SLOT_DELAYED = 9,
 };
 
 enum lq_kind { LQ_KIND_CALL = 0, LQ_KIND_CHUNK = 1, LQ_KIND_STARCHUNK = 2 };
@@ -39,11 +43,16 @@ enum lq_outcome {
     LQ_OUTCOME_NONE = 0,
     LQ_OUTCOME_SUCCESS = 1,
     LQ_OUTCOME_FAILURE = 2,   /* the result is an encoded exception */
-    LQ_OUTCOME_CANCELLED = 3, /* never started */
+    LQ_OUTCOME_CANCELLED = 3, /* never started, or stopped because somebody asked for it */
     LQ_OUTCOME_CRASHED = 4,   /* the worker died in user code and no retry was left; the verdict says how */
+    LQ_OUTCOME_TIMEOUT = 5,   /* stopped after its time limit, and no retry was left */
+    LQ_OUTCOME_EXPIRED = 6,   /* not started in time */
 };
 
-#define LQ_INLINE_BYTES 80u /* arguments or results up to this size need no block */
+/* Why a task that has begun shall stop. */
+enum lq_stop { LQ_STOP_NONE = 0, LQ_STOP_CANCEL = 1, LQ_STOP_TIMEOUT = 2 };
+
+#define LQ_INLINE_BYTES 72u /* arguments or results up to this size need no block */
 #define LQ_NO_BLOCK 0u
 
 struct lq_slot {
@@ -64,7 +73,7 @@ struct lq_slot {
     uint8_t priority;
     uint8_t outcome;        /* enum lq_outcome, of the run that ended in DONE */
     uint8_t result_format;
-    uint8_t max_retries;    /* of raised exceptions */
+    uint8_t max_retries;    /* requeues after exceptions */
     uint8_t max_crashes;    /* requeues after a worker's death in user code */
     uint32_t attempt;       /* runs begun */
     lq_a32 items_begun;     /* of a chunk, by the last run: tells which item a crash belongs to */
@@ -73,6 +82,10 @@ struct lq_slot {
     uint64_t start_ns;
     uint64_t done_ns;
     uint32_t worker_pid;    /* of the last run */
+    lq_a32 stop;            /* task generation << 2 | enum lq_stop: a request that outlived its task asks nothing */
+    uint32_t limit_ms;      /* how long a run may last, 0: for ever */
+    uint32_t expires_ms;    /* of lq_space_ms: not to be started after that, 0: never expires */
+    uint32_t due_ms;        /* of lq_space_ms: not to be started before that, 0: at once */
     uint32_t spare;         /* keeps the inline bytes on a multiple of eight */
     unsigned char args[LQ_INLINE_BYTES];
     unsigned char result[LQ_INLINE_BYTES];
@@ -125,6 +138,19 @@ static inline enum lq_outcome lq_verdict_outcome(uint64_t verdict)
  * Death:    the verdict stands or it does not; before the word is DONE nobody reads it.
  */
 void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome, uint32_t cause);
+
+/* Whether this task was asked to stop, and why. */
+enum lq_stop lq_slot_stop(const struct lq_slot *slot);
+/*
+ * Ask a task that was claimed or runs to stop. False: it is not (or no longer) in a worker's hands.
+ *
+ * Callers:  any number of processes at once. LQ_STOP_CANCEL stays whatever is asked after it.
+ * Progress: lock-free.
+ * Death:    the request stands or it does not. Whoever asks tells the supervisor, which also looks now and then.
+ */
+bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop why);
+/* A run begins: that the last one was too long is past. */
+void lq_slot_forgive(struct lq_slot *slot);
 
 size_t lq_slots_size(uint32_t count);
 /* Claim a slot that was never used. LQ_OK, *index and its word; LQ_EMPTY when all have been. Any number of callers. */

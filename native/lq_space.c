@@ -108,6 +108,7 @@ enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *si
     space->header->identity = identity;
     space->header->epoch_ns = (uint64_t)lq_now_ns();
     space->header->sizes = *sizes;
+    lq_store_relaxed(&space->header->look_ns, UINT64_MAX);
     view_(space, space->header); /* nobody else has it yet */
     for (uint32_t queue = 0; queue < space->queues; queue++)
         for (uint32_t priority = 0; priority < LQ_PRIORITIES; priority++)
@@ -262,6 +263,23 @@ void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t ge
         lq_bell_ring(&row->bell, INT_MAX);
 }
 
+bool lq_space_settle_cancelled(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word)
+{
+    struct lq_slot *slot = lq_space_slot(space, index);
+    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, me);
+    lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);
+    LQ_FAULT("settle_cancelled:judged");
+    if (!lq_cas(&slot->word, word, done))
+        return false;
+    LQ_FAULT("settle_cancelled:done");
+    lq_label client = LQ_GET(slot->client);
+    if (lq_roster_is_live(&space->roster, client))
+        lq_space_announce(space, index, lq_word_generation(word), client);
+    else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
+        lq_cas(&slot->word, done, lq_word_as(done, LQ_SLOT_CACHED, LQ_NOBODY));
+    return true;
+}
+
 void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ring, int64_t now_ns)
 {
     struct lq_bell *bell = &space->header->bell;
@@ -375,7 +393,8 @@ static void spare_needed_(const struct lq_space *space, uint64_t nobodys[LQ_FUNC
         const struct lq_slot *slot = lq_space_slot(space, index);
         uint32_t state = lq_word_state(lq_load(&slot->word));
         uint32_t row = LQ_GET(slot->function);
-        if (state >= LQ_SLOT_QUEUED && state <= LQ_SLOT_RUNNING && row < end &&
+        bool may_run = (state >= LQ_SLOT_QUEUED && state <= LQ_SLOT_RUNNING) || state == LQ_SLOT_DELAYED;
+        if (may_run && row < end &&
             LQ_GET(slot->function_generation) == lq_word_generation(nobodys[row]))
             nobodys[row] = 0;
     }
@@ -537,6 +556,11 @@ uint32_t lq_slot_state_of(const struct lq_slot *slot)
 uint32_t lq_slot_items_begun(const struct lq_slot *slot)
 {
     return lq_load32_relaxed(&slot->items_begun);
+}
+
+uint32_t lq_slot_crashes(const struct lq_slot *slot)
+{
+    return lq_word_aux(lq_load(&slot->word));
 }
 
 enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *cause)

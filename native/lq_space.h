@@ -18,7 +18,7 @@
 #include "lq_slot.h"
 
 #define LQ_MAGIC 0x31716c61636f6cull /* "localq1" */
-#define LQ_LAYOUT_VERSION 2u
+#define LQ_LAYOUT_VERSION 3u
 #define LQ_PRIORITIES 4u
 #define LQ_MAX_QUEUES 16u
 
@@ -62,6 +62,7 @@ struct lq_header {
     _Alignas(LQ_LINE) lq_a32 phase; /* supervisor and owner write, everybody reads */
     lq_a32 workers;    /* as configured; a hint for spinning */
     lq_a32 tallies[LQ_TALLIES]; /* for people; who recovers counts */
+    lq_a64 look_ns;    /* CLOCK_MONOTONIC: when the supervisor looks by itself, see lq_look.h */
     _Alignas(LQ_LINE) lq_a64 slots_fresh;
     _Alignas(LQ_LINE) lq_a64 arena_used;
     lq_a64 functions_used;
@@ -180,6 +181,8 @@ enum lq_status lq_space_function(const struct lq_space *space, uint32_t row, uin
 bool lq_space_function_is_current(const struct lq_space *space, uint32_t row, uint32_t generation);
 uint32_t lq_slot_state_of(const struct lq_slot *slot);
 uint32_t lq_slot_items_begun(const struct lq_slot *slot);
+/* How many workers died in it so far. */
+uint32_t lq_slot_crashes(const struct lq_slot *slot);
 /* How it ended, from the body and the verdict of a DONE or CACHED slot; `cause` counts where a worker died. */
 enum lq_outcome lq_slot_outcome(const struct lq_slot *slot, uint32_t *cause);
 /* Memory is short: evict the cached result that ended first among those that hold a block. False when there is none. */
@@ -190,6 +193,16 @@ enum lq_status lq_space_take_over(struct lq_space *space, lq_label me, uint32_t 
 /* CACHED -> WRITING(me), generation + 1, and its blocks dropped. LQ_OK or LQ_MISSING. */
 enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
                               uint64_t word);
+/*
+ * CANCELLED -> DONE, and its client is told. `word` says CANCELLED, and no cell is owed for it. (No other state will do: the
+ * verdict comes first, and must be true whatever happens next.) False: the word has changed.
+ *
+ * Callers:  any number of processes at once.
+ * Progress: lock-free.
+ * Death:    before the swap nothing has changed but a verdict that stands in any case; after it DONE(me) says that its client
+ *           may not have been told.
+ */
+bool lq_space_settle_cancelled(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word);
 /* Tell the client of a DONE slot, whose word bears a label that owes it. */
 void lq_space_announce(const struct lq_space *space, uint32_t index, uint32_t generation, lq_label client);
 /* Wake a worker if one should be woken: after a push, and by a worker that takes a task that may last. */
@@ -201,6 +214,13 @@ const struct lq_ring *lq_space_ring_of(const struct lq_space *space, const struc
 static inline struct lq_slot *lq_space_slot(const struct lq_space *space, uint32_t index)
 {
     return &space->slots.slots[index];
+}
+
+/* A time as `due_ms` and `expires_ms` say it; never 0, which says none. They count for 24 days ahead. */
+static inline uint32_t lq_space_at(const struct lq_space *space, int64_t at_ns)
+{
+    uint32_t at = (uint32_t)(((uint64_t)at_ns - space->header->epoch_ns) / 1000000u);
+    return at != 0 ? at : 1u;
 }
 
 static inline uint32_t lq_space_ms(const struct lq_space *space, int64_t now_ns)

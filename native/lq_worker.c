@@ -33,20 +33,6 @@ void lq_worker_end(struct lq_worker *worker)
     worker->ours = NULL;
 }
 
-/* A cancelled task's cell has come up: the slot goes back to its client as any finished one does. */
-static bool settle_cancelled_(struct lq_worker *worker, uint32_t index, uint64_t word)
-{
-    struct lq_slot *slot = lq_space_slot(worker->space, index);
-    uint32_t generation = lq_word_generation(word);
-    lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);
-    LQ_FAULT("settle_cancelled:judged");
-    if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_DONE, worker->me)))
-        return false;
-    LQ_FAULT("settle_cancelled:done");
-    lq_space_announce(worker->space, index, generation, LQ_GET(slot->client));
-    return true;
-}
-
 /*
  * The claim: sign the word, then move the head.
  *
@@ -76,7 +62,9 @@ static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *rin
                 *index = entry.index;
                 return LQ_OK;
             }
-            if (meant && lq_word_state(word) == LQ_SLOT_CANCELLED && !settle_cancelled_(worker, entry.index, word))
+            /* A cancelled task's cell has come up: the slot goes back to its client as any finished one does. */
+            if (meant && lq_word_state(word) == LQ_SLOT_CANCELLED &&
+                !lq_space_settle_cancelled(worker->space, worker->me, entry.index, word))
                 continue;
             break; /* for good: this (slot, generation) is never QUEUED again */
         }
@@ -231,6 +219,7 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     LQ_PUT(slot->start_ns, (uint64_t)now);
     LQ_PUT(slot->attempt, slot->attempt + 1);
     lq_store32_relaxed(&slot->items_begun, 0);
+    lq_slot_forgive(slot);
     /* A run that crashed may have named a block that recovery has freed since, but recovery writes no body. */
     LQ_PUT(slot->result_block, LQ_NO_BLOCK);
     lq_store_relaxed(&counters->task_since_ns, (uint64_t)now);
@@ -238,6 +227,8 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     uint64_t word = lq_load_relaxed(&slot->word);
     lq_store(&slot->word, lq_word_as(word, LQ_SLOT_RUNNING, worker->me)); /* plain: the label says it is ours */
     LQ_FAULT("worker_start:running");
+    if (slot->limit_ms != 0)
+        lq_space_expect(space, (uint64_t)now + slot->limit_ms * 1000000ull);
     bool brisk = expected_ns != 0 && expected_ns < BRISK_NS;
     if (brisk) {
         if ((int64_t)lq_load_relaxed(&bell->brisk_until_ns) < now + BRISK_HOLD_NS / 2)
@@ -268,6 +259,30 @@ enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, 
     return LQ_OK;
 }
 
+/* CLAIMED or RUNNING -> DONE; whoever waits is told. */
+static void hand_over_(struct lq_worker *worker, uint32_t index)
+{
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    lq_label client = slot->client; /* read before the slot is given away */
+    uint64_t word = lq_load_relaxed(&slot->word);
+    uint64_t done = lq_word_as(word, LQ_SLOT_DONE, worker->me);
+    lq_store(&slot->word, done); /* plain: the label says it is ours */
+    LQ_FAULT("worker_finish:done");
+    if (lq_roster_is_live(&worker->space->roster, client))
+        lq_space_announce(worker->space, index, lq_word_generation(word), client);
+    else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
+        lq_cas(&slot->word, done, lq_word_as(done, LQ_SLOT_CACHED, LQ_NOBODY));
+}
+
+void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome)
+{
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    LQ_PUT(slot->result_block, LQ_NO_BLOCK); /* as in lq_worker_start */
+    LQ_PUT(slot->result_bytes, 0u);
+    LQ_PUT(slot->outcome, (uint8_t)outcome);
+    hand_over_(worker, index);
+}
+
 /*
  * Callers:  the worker that runs the task.
  * Progress: lock-free.
@@ -284,14 +299,7 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     LQ_PUT(slot->outcome, (uint8_t)outcome);
     LQ_PUT(slot->result_format, format);
     LQ_PUT(slot->result_bytes, result_bytes);
-    lq_label client = slot->client;
-    uint64_t word = lq_load_relaxed(&slot->word);
-    lq_store(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me)); /* [W2] */
-    LQ_FAULT("worker_finish:done");
-    if (lq_roster_is_live(&worker->space->roster, client))
-        lq_space_announce(worker->space, index, lq_word_generation(word), client);
-    else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
-        lq_cas(&slot->word, lq_word_as(word, LQ_SLOT_DONE, worker->me), lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY));
+    hand_over_(worker, index); /* [W2] */
     lq_a64 *count = outcome == LQ_OUTCOME_SUCCESS ? &counters->succeeded : &counters->failed;
     lq_store_relaxed(count, lq_load_relaxed(count) + 1);
     lq_store_relaxed(&counters->run_ns, lq_load_relaxed(&counters->run_ns) + ran);
@@ -311,7 +319,20 @@ void lq_worker_count_items(struct lq_worker *worker, uint64_t items)
     lq_store_relaxed(&counters->items, lq_load_relaxed(&counters->items) + items);
 }
 
-void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
+/* RUNNING -> DELAYED: to run again, but later. Nobody owes anything for it. */
+static void delay_(struct lq_worker *worker, uint32_t index, uint32_t delay_ms)
+{
+    struct lq_space *space = worker->space;
+    struct lq_slot *slot = lq_space_slot(space, index);
+    uint64_t word = lq_load_relaxed(&slot->word);
+    int64_t now = lq_now_ns();
+    LQ_PUT(slot->due_ms, lq_space_at(space, now + delay_ms * 1000000ll));
+    lq_store(&slot->word, lq_word_next(word, LQ_SLOT_DELAYED, LQ_NOBODY, lq_word_aux(word)));
+    LQ_FAULT("worker_requeue:delayed");
+    lq_space_expect(space, (uint64_t)now + delay_ms * 1000000ull);
+}
+
+void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_ms)
 {
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
@@ -320,12 +341,16 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index)
                       lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
         LQ_PUT(slot->result_block, LQ_NO_BLOCK);
     }
-    uint64_t word = lq_load_relaxed(&slot->word);
-    uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, worker->me, lq_word_aux(word));
-    lq_store(&slot->word, again);
-    LQ_FAULT("worker_requeue:queued");
-    /* Full of duplicates that a recovery pushed: not waited for, because this may be the only worker to take them. */
-    if (!push_requeued_(worker, index, again))
-        worker->owes = true;
+    if (delay_ms != 0) {
+        delay_(worker, index, delay_ms);
+    } else {
+        uint64_t word = lq_load_relaxed(&slot->word);
+        uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, worker->me, lq_word_aux(word));
+        lq_store(&slot->word, again);
+        LQ_FAULT("worker_requeue:queued");
+        /* Full of duplicates that a recovery pushed: not waited for, because this may be the only worker to take them. */
+        if (!push_requeued_(worker, index, again))
+            worker->owes = true;
+    }
     lq_store_relaxed(&lq_roster_row(&space->roster, worker->me)->counters.task, ~0ull);
 }

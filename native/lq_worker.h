@@ -4,7 +4,7 @@
 /*
  * What a worker does with a Space: take -> start -> (store_result) -> finish, or requeue. One thread.
  */
-#include "lq_space.h"
+#include "lq_look.h"
 
 struct lq_worker {
     struct lq_space *space;
@@ -39,11 +39,13 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
 enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length);
 /* RUNNING -> DONE; the client is told. Returns how long the task ran, in nanoseconds. */
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);
+/* CLAIMED or RUNNING -> DONE without a result; the client is told how it ended. */
+void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome);
 /* Item number `item` of a chunk begins. */
 void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item);
 /* A map chunk of so many items was run. */
 void lq_worker_count_items(struct lq_worker *worker, uint64_t items);
-/* RUNNING -> QUEUED, to run again (a retry after an exception). */
-void lq_worker_requeue(struct lq_worker *worker, uint32_t index);
+/* RUNNING -> QUEUED, to run again (a retry after an exception); after `delay_ms`, if that is not 0. */
+void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_ms);
 
 #endif

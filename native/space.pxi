@@ -194,6 +194,18 @@ cdef class Space:
     def rows(self):
         return [row for row in (self.row(i) for i in range(1, LQ_ROWS)) if row is not None]
 
+    def look(self, uint32_t label):
+        """Queue the delayed tasks whose time has come, and find those that shall stop. Returns the time of the next look
+        (CLOCK_MONOTONIC seconds, None: when called) and a list of (slot, task generation, worker's label, "cancel" or "timeout")."""
+        cdef lq_asked asked[256]
+        cdef uint64_t next_ns = 0
+        cdef uint32_t count, i
+        with nogil:
+            count = lq_space_look(&self.space, label, asked, 256, &next_ns)
+        found = [(asked[i].index, asked[i].task_generation, asked[i].worker,
+                  "cancel" if asked[i].why == LQ_STOP_CANCEL else "timeout") for i in range(min(count, 256))]
+        return (None if next_ns == <uint64_t>-1 else next_ns / 1e9), found
+
     def depths(self):
         """Queued entries, per queue and priority. A reading: it is old when it returns."""
         return [[lq_space_depth(&self.space, q, p) for p in range(4)] for q in range(self.space.queues)]
@@ -208,7 +220,7 @@ cdef class Space:
         """How many slots are in each state."""
         cdef uint32_t counts[16]
         lq_space_count_slots(&self.space, counts)
-        names = ("fresh", "writing", "queued", "claimed", "running", "done", "cached", "cancelled", "free")
+        names = ("fresh", "writing", "queued", "claimed", "running", "done", "cached", "cancelled", "free", "delayed")
         return {name: counts[i] for i, name in enumerate(names)}
 
     def task_id(self, uint32_t index, uint32_t generation):
@@ -250,6 +262,8 @@ cdef class Space:
             outcome = lq_slot_outcome(&copy, &cause)
             reading.state = SUCCEEDED if outcome == LQ_OUTCOME_SUCCESS else CANCELLED if outcome == LQ_OUTCOME_CANCELLED else FAILED
             reading.crashed = outcome == LQ_OUTCOME_CRASHED
+            reading.timed_out = outcome == LQ_OUTCOME_TIMEOUT
+            reading.expired = outcome == LQ_OUTCOME_EXPIRED
             if outcome == LQ_OUTCOME_SUCCESS or outcome == LQ_OUTCOME_FAILURE:
                 if copy.result_block == LQ_NO_BLOCK:
                     if copy.result_bytes > LQ_INLINE_BYTES:
@@ -264,6 +278,7 @@ cdef class Space:
                     return None
         reading.format = copy.result_format
         reading.kind = copy.kind
+        reading.limit_ms = copy.limit_ms
         reading.wait_status = cause & 0xffff
         reading.report = self.read_report(cause >> 16, copy.worker_pid) if reading.crashed else None
         reading.attempts = copy.attempt
@@ -283,7 +298,8 @@ cdef int raise_errno(str what) except -1:
 cdef class Reading:
     """A frozen reading of one task. Times are CLOCK_MONOTONIC nanoseconds, 0 where not reached."""
     cdef readonly int state
-    cdef readonly bint crashed
+    cdef readonly bint crashed, timed_out, expired
+    cdef readonly uint32_t limit_ms    # how long a run may last, 0: for ever
     cdef readonly bytes payload
     cdef readonly int format
     cdef readonly int kind

@@ -8,6 +8,18 @@ cdef struct Known:
     uint64_t usual_ns
 
 
+cdef bint is_cancellation(object error):
+    """asyncio's: raised in a coroutine that is cancelled."""
+    import sys
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+cdef object chained(object error, object cause):
+    error.__cause__ = cause
+    return error
+
+
 cdef int empty_frames(object error) except -1:
     """Let go of the local variables of all frames that an exception came through. Their lines can still be told."""
     seen = set()
@@ -24,6 +36,19 @@ cdef int empty_frames(object error) except -1:
     return 0
 
 
+cdef struct Hand:
+    # A task in hand. Lives on the stack of perform(): a task that waits for others may run one of them meanwhile.
+    uint32_t index
+    uint32_t task_generation
+    bint exposed            # user code runs: an exception from outside is the task's to handle
+    bint told               # it was raised in there, or its coroutine was cancelled
+    Hand *outer
+
+
+cdef class _Withdraw(BaseException):
+    """Unwinds a task that runs within one that was told to stop: it runs again, elsewhere."""
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class Worker:
@@ -32,25 +57,28 @@ cdef class Worker:
     cdef lq_worker worker
     cdef lq_out out
     cdef Known *known
-    cdef object codec, load, await_, too_large
+    cdef object codec, load, await_, too_large, stop_error, terms_type, task_type
     cdef bint fast
     cdef str prefix
     cdef readonly object metadata          # of the task in hand
-    cdef uint32_t current                  # its slot, when `busy`
-    cdef readonly bint busy
+    cdef object terms                      # of the task in hand: None, or what it brought beside metadata
+    cdef Hand *hand                        # the task in hand, None between tasks
     cdef public object after_task          # None, or called after each task; true ends the loop
     cdef public uint64_t tasks_left        # 0: no limit
     cdef bint is_recycled
 
-    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large):
-        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end; `too_large(bytes, room)`
-        makes the error for a result that can never fit."""
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large, stop_error,
+                 terms_type, task_type):
+        """`load(kind, payload)` decodes a function; `run_coroutine(coro)` runs one to its end, and `run_coroutine.cancel()` cancels it,
+        or returns False; `too_large(bytes, room)` makes the error for a result that can never fit, `stop_error(limit, task_id, attempts)` the
+        one that stops a task (limit: seconds, None: cancelled); `terms_type`, `task_type`: what may carry a Retry as `.retry`."""
         self.space = space
         self.codec = codec
         self.fast = codec.fast
         self.load = load
         self.await_ = run_coroutine
         self.too_large = too_large
+        self.stop_error, self.terms_type, self.task_type = stop_error, terms_type, task_type
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
         self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
         if self.known == NULL:
@@ -69,14 +97,47 @@ cdef class Worker:
     @property
     def task_id(self):
         """Of the task in hand, or None."""
-        if not self.busy:
-            return None
-        return f"{self.prefix}-{self.current:x}-{lq_space_slot(&self.space.space, self.current).task_generation:x}"
+        return None if self.hand == NULL else self.id_of(self.hand)
+
+    cdef str id_of(self, Hand *hand):
+        return f"{self.prefix}-{hand.index:x}-{hand.task_generation:x}"
+
+    @property
+    def busy(self):
+        """True while a task is in hand."""
+        return self.hand != NULL
 
     @property
     def attempt(self):
         """1 for the first run of the task in hand."""
-        return lq_space_slot(&self.space.space, self.current).attempt if self.busy else 0
+        return lq_space_slot(&self.space.space, self.hand.index).attempt if self.hand != NULL else 0
+
+    @property
+    def cancelled(self):
+        """True when the task in hand was asked to stop."""
+        return self.hand != NULL and lq_slot_stop(lq_space_slot(&self.space.space, self.hand.index)) != LQ_STOP_NONE
+
+    def heed(self):
+        """The supervisor called: somebody wants a task of this worker to stop. Raises the error that stops it, in whatever it runs just
+        now. Called by the handler of a signal, which Python runs in the main thread between two instructions of its code."""
+        cdef Hand *hand = self.hand
+        cdef Hand *inner = self.hand
+        cdef lq_slot *slot
+        cdef lq_stop why
+        while hand != NULL:
+            slot = lq_space_slot(&self.space.space, hand.index)
+            why = lq_slot_stop(slot)
+            if why != LQ_STOP_NONE and not hand.told and inner.exposed:
+                hand.told = True
+                if hand != inner:
+                    raise _Withdraw
+                if not self.await_.cancel():
+                    raise self.error_of(hand, slot, why)
+                return
+            hand = hand.outer
+
+    cdef object error_of(self, Hand *hand, lq_slot *slot, lq_stop why):
+        return self.stop_error(slot.limit_ms / 1000.0 if why == LQ_STOP_TIMEOUT else None, self.id_of(hand), slot.attempt)
 
     def recycle(self):
         """End after the task in hand: may be called by a signal's handler."""
@@ -118,20 +179,49 @@ cdef class Worker:
     cdef int perform(self, uint32_t index) except -1:
         """Run one claimed task to its end, whatever it raises."""
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
-        self.current = index
-        self.metadata = None
-        self.busy = True
+        cdef Hand hand
+        if slot.expires_ms != 0 and <int32_t>(slot.expires_ms - lq_space_ms(&self.space.space, lq_now_ns())) < 0 and slot.attempt == 0:
+            lq_worker_drop(&self.worker, index, LQ_OUTCOME_EXPIRED)
+            return 0
+        if lq_slot_stop(slot) == LQ_STOP_CANCEL:
+            lq_worker_drop(&self.worker, index, LQ_OUTCOME_CANCELLED)
+            return 0
+        hand.index, hand.task_generation, hand.exposed, hand.told, hand.outer = index, slot.task_generation, False, False, self.hand
+        outer_metadata, outer_terms = self.metadata, self.terms
+        self.metadata = self.terms = None
+        self.hand = &hand
         try:
             if slot.kind == LQ_KIND_CALL:
                 self.call(index, slot)
             else:
                 self.call_chunk(index, slot)
         except BaseException as error:      # also SystemExit and KeyboardInterrupt: the task's, not the worker's
+            hand.exposed = False
             self.stay_one()
+            if isinstance(error, _Withdraw) and not hand.told:
+                self.withdraw(index, slot)
+                raise
             self.report(index, slot, error)
         finally:
-            self.busy = False
-            self.metadata = None
+            self.hand = hand.outer
+            self.metadata, self.terms = outer_metadata, outer_terms
+        return 0
+
+    cdef int withdraw(self, uint32_t index, lq_slot *slot) except -1:
+        """It ran within a task that was stopped, and is not to blame."""
+        if lq_slot_state_of(slot) == LQ_SLOT_CLAIMED:
+            lq_worker_start(&self.worker, index, 0)
+        if lq_slot_state_of(slot) == LQ_SLOT_RUNNING:
+            lq_worker_requeue(&self.worker, index, 0)
+        return 0
+
+    cdef int begin(self, uint32_t index, lq_slot *slot, uint64_t usual_ns) except -1:
+        """From here on it has begun. What was asked for before that, no signal will tell again."""
+        lq_worker_start(&self.worker, index, usual_ns)
+        if lq_slot_stop(slot) != LQ_STOP_NONE:
+            self.hand.told = True
+            raise self.error_of(self.hand, slot, lq_slot_stop(slot))
+        self.hand.exposed = True
         return 0
 
     cdef int stay_one(self) except -1:
@@ -194,10 +284,13 @@ cdef class Worker:
             arguments, keywords, self.metadata, in_band = self.codec.decode_call(
                 slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
             function = in_band if known == NULL else function
-        lq_worker_start(&self.worker, index, known.usual_ns if known != NULL else 0)
+            if type(self.metadata) is self.terms_type:
+                self.terms, self.metadata = self.metadata, self.metadata.metadata
+        self.begin(index, slot, known.usual_ns if known != NULL else 0)
         result = PyObject_Call(function, arguments, <PyObject *>keywords if keywords is not None else NULL)
         if PyCoro_CheckExact(result):
             result = self.await_(result)
+        self.hand.exposed = False
         arguments = keywords = None
         self.stay_one()
         ran = self.finish(index, slot, result, LQ_OUTCOME_SUCCESS, False)
@@ -260,13 +353,21 @@ cdef class Worker:
     cdef int report(self, uint32_t index, lq_slot *slot, object error) except -1:
         """The task raised (or could not be decoded, or its result not encoded): try again, or send the exception."""
         cdef bytes payload
+        cdef lq_stop why = lq_slot_stop(slot)
+        cdef uint32_t failures
         if lq_slot_state_of(slot) == LQ_SLOT_CLAIMED:
             lq_worker_start(&self.worker, index, 0)     # it never ran, and running it again would end the same
         elif lq_slot_state_of(slot) != LQ_SLOT_RUNNING:
             return 0                                    # the result is out already: an interrupt came too late to matter
-        elif slot.attempt <= slot.max_retries:
-            lq_worker_requeue(&self.worker, index)
+        elif why == LQ_STOP_CANCEL:
+            lq_worker_finish(&self.worker, index, LQ_OUTCOME_CANCELLED, MSGPACK, 0)
             return 0
+        else:
+            if why == LQ_STOP_TIMEOUT and self.hand.told and (is_cancellation(error) or isinstance(error, _Withdraw)):
+                error = chained(self.error_of(self.hand, slot, why), error)     # a coroutine is stopped as asyncio does it
+            failures = slot.attempt - lq_slot_crashes(slot)
+            if failures <= slot.max_retries and self.try_again(index, slot, error, failures):
+                return 0
         try:
             try:
                 payload = self.codec.encode_error(error)
@@ -277,6 +378,22 @@ cdef class Worker:
         except Exception:       # no room even for the error: the client makes one of no bytes
             lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, MSGPACK, 0)
         return 0
+
+    cdef bint try_again(self, uint32_t index, lq_slot *slot, object error, uint32_t failures) except -1:
+        cdef double pause = 0.0
+        cdef object retry = None
+        if self.terms is not None:
+            retry = self.terms.retry
+        elif slot.function < LQ_FUNCTIONS and self.known[slot.function].function != NULL:
+            function = <object>self.known[slot.function].function
+            retry = function.retry if type(function) is self.task_type else None
+        if retry is not None:
+            seconds = retry.pause(error, failures)
+            if seconds is None:
+                return False
+            pause = seconds
+        lq_worker_requeue(&self.worker, index, <uint32_t>(pause * 1000.0))
+        return True
 
     # ---- chunks
 
@@ -297,9 +414,10 @@ cdef class Worker:
                 items = take_ref(lq_value_decode(self.args_at(slot), slot.args_bytes))
             else:
                 items = self.codec.decode_items(slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
-        lq_worker_start(&self.worker, index, 0)
+        self.begin(index, slot, 0)
         results = [None] * len(items)
         mixed = self.run_items(index, function, items, results, star)
+        self.hand.exposed = False
         self.stay_one()
         lq_worker_count_items(&self.worker, len(items))
         try:
@@ -325,6 +443,8 @@ cdef class Worker:
                     result = self.await_(result)
                 results[i] = (True, result) if mixed else result
             except BaseException as error:
+                if self.hand.told or isinstance(error, _Withdraw):
+                    raise               # not the item's: the whole chunk was told to stop
                 if not mixed:
                     mixed = True
                     for j in range(i):

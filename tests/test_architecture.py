@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors", "caller_errors", "record", "model", "config", "machine", "addresses"),
     ("_native",),
-    ("codec", "remote_errors", "functions", "lookup", "tasks", "pickling", "by_value", "captures"),
+    ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "pickling", "by_value", "captures"),
     ("pool",),
     ("monitor",),
     ("client",),
@@ -50,7 +50,8 @@ PUBLIC = frozenset(
     """
     LocalQueue TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
-    TaskError TaskFailed TaskTimeout TaskCancelled WorkerCrashed SerializationError ResultExpired FunctionNotFound
+    TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed SerializationError ResultExpired
+    FunctionNotFound
     SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback AttachError
     """.split()
 )

@@ -243,7 +243,7 @@ class Loader:
         enough = self._chance.randrange(items) if self._chance.random() < 0.1 else items
         retries = self._chance.choice((0, 0, 1))
         sent: list[Order] = []
-        view = self._queue.options(max_retries=retries, timeout=STALL)
+        view = self._queue.options(max_retries=retries, full_timeout=STALL)
         try:
             results = view.map(
                 tasks.item, self._items(items, retries, sent), chunksize=self._chance.choice((None, None, 1, 7, 50)),

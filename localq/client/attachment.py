@@ -104,6 +104,9 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
             "result_cache_size",
             "result_ttl",
             "max_retries",
+            "max_crashes",
+            "task_timeout",
+            "grace_period",
             "serialization",
         )
         config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})

@@ -122,7 +122,7 @@ class Connection:
         client.closed = client.closed or "it was closed"
         if cancel_pending:
             for future in client.pending_futures():
-                future.cancel()
+                future._withdraw()
         if not wait:
             if self._is_owner:
                 self._space.set_phase(PHASE_DRAINING)

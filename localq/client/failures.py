@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 
-from localq.errors import QueueClosed, QueueFull, SerializationError, TaskCancelled, WorkerCrashed
+from localq.errors import (
+    QueueClosed,
+    QueueFull,
+    SerializationError,
+    TaskCancelled,
+    TaskExpired,
+    TaskTimeout,
+    WorkerCrashed,
+)
 from localq.pool.recovery import WITH_SUPERVISOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["cancelled", "closed", "crashed", "full", "undecodable"]
+__all__ = ["cancelled", "closed", "crashed", "expired", "full", "timed_out", "undecodable"]
 
 
 def cancelled(task_id: str | None, attempts: int) -> TaskCancelled:
@@ -61,6 +69,14 @@ def undecodable(error: Exception, task_id: str | None, attempts: int) -> Seriali
     made = SerializationError("result", "", "bytes", reason, task_id=task_id, attempts=attempts)
     made.__cause__ = error
     return made
+
+
+def timed_out(seconds: float, task_id: str | None, attempts: int) -> TaskTimeout:
+    return TaskTimeout(seconds, task_id=task_id, attempts=attempts)
+
+
+def expired(task_id: str | None) -> TaskExpired:
+    return TaskExpired(task_id=task_id)
 
 
 def closed(reason: str | Callable[[], Exception]) -> Exception:

@@ -169,6 +169,11 @@ class MapResults(_native.Results):
                 self._take_apart(chunk)
         except StopIteration:
             raise
+        except KeyboardInterrupt:  # whoever pressed that wants an end of it
+            for chunk in self._ahead:
+                chunk.future.cancel()
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
@@ -260,7 +265,7 @@ class MapResults(_native.Results):
             self._entry.pending -= 1
         self._exhausted = True
         for chunk in self._ahead:
-            chunk.future.cancel()
+            chunk.future._withdraw()
         self._ahead.clear()
         progress, self._progress = self._progress, None
         if progress is not None:

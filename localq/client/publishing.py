@@ -77,7 +77,7 @@ class Publisher:
         kind: int,
         payload: bytes,
         checks: tuple[object, ...],
-        options: tuple[int, int, int],
+        options: tuple[int, int, int, int, int],
     ) -> FunctionEntry:
         """One row for each name, for good: there are only so many of them."""
         known = self._by_name.get((kind, payload))
@@ -89,10 +89,10 @@ class Publisher:
             self._remember(client, function, known)
         return known
 
-    def _options(self, task: object) -> tuple[int, int, int]:
-        """Queue, priority, retries of a @task; -1 where it leaves them to the queue."""
+    def _options(self, task: object) -> tuple[int, int, int, int, int]:
+        """Queue, priority, retries, crashes of a @task, -1 where it leaves them to the queue; its time limit in ms."""
         if not isinstance(task, Task):
-            return -1, -1, -1
+            return -1, -1, -1, -1, 0
         if task.queue is not None and task.queue not in self._queues:
             names = ", ".join(self._queues)
             raise ConfigError(f"task {task.name!r} asks for queue {task.queue!r}; this one has {names}")
@@ -100,6 +100,8 @@ class Publisher:
             -1 if task.queue is None else self._queues.index(task.queue),
             -1 if task.priority is None else int(task.priority),
             -1 if task.max_retries is None else task.max_retries,
+            -1 if task.max_crashes is None else task.max_crashes,
+            0 if task.timeout is None else max(1, int(task.timeout * 1000)),
         )
 
     def _publish(
@@ -110,14 +112,14 @@ class Publisher:
         payload: bytes,
         checks: tuple[object, ...],
         unstable: bool,
-        options: tuple[int, int, int],
+        options: tuple[int, int, int, int, int],
     ) -> FunctionEntry:
         place = client.publish(kind, payload)
         if place is None:  # the table or the arena is full: it travels with each call instead
             self._forget_old(client, keep=0)
             place = client.publish(kind, payload) or (_native.IN_BAND, 0)
         entry = _native.FunctionEntry(function, *place, checks, MISSING, unstable or place[0] == _native.IN_BAND)
-        entry.queue, entry.priority, entry.max_retries = options
+        entry.queue, entry.priority, entry.max_retries, entry.max_crashes, entry.limit_ms = options
         return entry
 
     def _remember(self, client: Client, function: object, entry: FunctionEntry) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from localq import _native
-from localq.config import MAX_RETRIES, QueueConfig, is_name
+from localq.client.options import check_seconds, check_whole, make_options
+from localq.config import QueueConfig, is_name
 from localq.errors import ConfigError
 from localq.machine import usable_cpus
 from localq.pool.doorway import open_doorway
@@ -20,6 +21,7 @@ from localq.pool.processes import started_at
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from datetime import datetime
     from types import TracebackType
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalQueue", "QueueView"]
 
-ENDLESS = 1e9  # seconds: thirty years, and more than that may be infinite, which no clock can count to
-
 
 class QueueView:
     """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the
@@ -46,6 +46,7 @@ class QueueView:
         self._connection = queue._connection
         self._workers = queue.config.workers
         self._memory = queue.config.memory
+        self._is_limited = bool(options.limit_ms or options.default_limit_ms)
         self._submitter = _native.Submitter(queue._client, options, queue._connection)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
@@ -110,8 +111,8 @@ class QueueView:
     ) -> Iterator[R]:
         from localq.client.mapping import ChunkSizes, MapResults, items_of
 
-        _check_whole("chunksize", chunksize, 1)
-        _check_seconds("timeout", timeout)
+        check_whole("chunksize", chunksize, 1)
+        check_seconds("timeout", timeout)
         if not isinstance(progress, bool) and not callable(progress):
             raise ConfigError(f"progress must be True, False or a callable(done, failed, total); got {progress!r}")
         client = self._connection.client
@@ -128,7 +129,7 @@ class QueueView:
             self._connection.resolve(fn),
             items,
             star=star,
-            sizes=ChunkSizes(total, self._workers, chunksize, self._memory),
+            sizes=ChunkSizes(total, self._workers, 1 if self._is_limited else chunksize, self._memory),
             workers=self._workers,
             ordered=ordered,
             timeout=timeout,
@@ -167,7 +168,12 @@ class LocalQueue:
         max_tasks_per_child: replace a worker after so many tasks (chunks of a map count as one).
         max_memory_per_child: replace a worker whose own memory has grown beyond that (bytes, or a text as for
             `memory`).
-        max_retries: run a task again so many times, at most 15, after it raised or killed its worker.
+        max_retries: run a task again so many times, at most 15, after it raised.
+        max_crashes: the same after its worker died, or was killed because the task did not stop. None: as
+            `max_retries`.
+        task_timeout: seconds that one run of a task may last: then TaskTimeout is raised in it. None: no limit.
+        grace_period: seconds that a task has for its own ending after it was cancelled or ran too long, before its
+            worker is killed (and replaced).
         serialization: "msgpack" (what MessagePack carries exactly, pickle for the rest), "pickle" or "json".
         threads_per_worker: limit for BLAS and OpenMP threads, set before anything is imported; variables that are set
             already stay. None: leave the environment alone.
@@ -200,6 +206,9 @@ class LocalQueue:
         serialization: str = "msgpack",
         threads_per_worker: int | None = 1,
         drain_timeout: float = 5.0,
+        max_crashes: int | None = None,
+        task_timeout: float | None = None,
+        grace_period: float = 2.0,
     ) -> None:
         config = QueueConfig.check(
             workers=workers,
@@ -219,6 +228,9 @@ class LocalQueue:
             serialization=serialization,
             threads_per_worker=threads_per_worker,
             drain_timeout=drain_timeout,
+            max_crashes=max_crashes,
+            task_timeout=task_timeout,
+            grace_period=grace_period,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,
@@ -246,7 +258,7 @@ class LocalQueue:
         self._space = space
         self._connection = connection
         self._client = connection.client
-        self._view = QueueView(self, self._make_options())
+        self._view = QueueView(self, make_options(config))
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
 
     @classmethod
@@ -270,7 +282,7 @@ class LocalQueue:
         from localq.client.attachment import attach
         from localq.client.connection import Connection
 
-        _check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout)
         reached, config, hold = attach(_check_name(name), timeout)
         try:
             connection = Connection(reached.space, hold.label, config, hold, is_owner=False)
@@ -300,12 +312,12 @@ class LocalQueue:
         Args:
             fn: any callable, or the name of a registered task (see `task`).
 
-        Waits only while the queue is full; `options(timeout=...)` bounds that. An argument that can't be sent fails the
-        task, not this call: its future has a SerializationError that names the part to blame.
+        Waits only while the queue is full; `options(full_timeout=...)` bounds that. An argument that can't be sent
+        fails the task, not this call: its future has a SerializationError that names the part to blame.
 
         Raises:
             QueueClosed: the queue was closed, or this process was forked from the one that opened it.
-            QueueFull: no room within the timeout of `options`.
+            QueueFull: no room within the `full_timeout` of `options`.
             ConfigError: `fn` is not callable.
             MemoryError: the arguments are larger than `memory`.
         """
@@ -318,44 +330,54 @@ class LocalQueue:
         queue: str | None = None,
         timeout: float | None = None,
         max_retries: int | None = None,
+        max_crashes: int | None = None,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        retry_delay: float | None = None,
+        ttl: float | None = None,
+        countdown: float | None = None,
+        eta: datetime | float | None = None,
+        full_timeout: float | None = None,
         metadata: object = None,
     ) -> QueueView:
-        """The same calls with other options: `q.options(priority="high").delay(fn, x)`.
+        """The same calls with other options: `q.options(priority="high", timeout=5).delay(fn, x)`.
 
         Args:
             priority: CRITICAL, HIGH, NORMAL or LOW, also as a number from 0 or in lower case. Strict, except that every
                 64th time a worker looks at a lower one first, so that nothing starves.
             queue: one of the queue's names.
-            timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it
+            timeout: seconds that one run of the task may last; then TaskTimeout is raised in it, and a worker that is
+                not done with it after the queue's `grace_period` is killed. Items of a map then travel one by one.
+            max_retries: instead of the queue's: run it again so many times after it raised (or took too long).
+            max_crashes: the same after its worker died, or had to be killed. None: as `max_retries`.
+            retry_on: exception types after which it runs again; None: any.
+            retry_delay: seconds before the first time it runs again after it raised; they double each time, up to a
+                minute, and up to half of them, by chance, is left out.
+            ttl: seconds within which it must have started, or it is dropped: its future has TaskExpired.
+            countdown: seconds from the call on before which it does not start.
+            eta: the same as a datetime, or in seconds since the epoch.
+            full_timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it
                 takes.
-            max_retries: instead of the queue's.
             metadata: anything that can be sent; the task reads it as `current_task().metadata`.
 
         Raises:
             ConfigError: an option is not allowed.
         """
-        if queue is not None and queue not in self.config.queues:
-            raise ConfigError(f"queue must be one of {', '.join(map(repr, self.config.queues))}; got {queue!r}")
-        _check_seconds("timeout", timeout, least=0.0)
-        _check_whole("max_retries", max_retries, 0, MAX_RETRIES)
-        return QueueView(self, self._make_options(priority, queue, timeout, max_retries, metadata))
-
-    def _make_options(
-        self,
-        priority: Priority | int | str | None = None,
-        queue: str | None = None,
-        timeout: float | None = None,
-        max_retries: int | None = None,
-        metadata: object = None,
-    ) -> _native.Options:
-        return _native.Options(
-            queue=-1 if queue is None else self.config.queues.index(queue),
-            priority=-1 if priority is None else _level(priority),
-            max_retries=-1 if max_retries is None else max_retries,
-            timeout=-1.0 if timeout is None or timeout > ENDLESS else float(timeout),
+        made = make_options(
+            self.config,
+            priority=priority,
+            queue=queue,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_crashes=max_crashes,
+            retry_on=retry_on,
+            retry_delay=retry_delay,
+            ttl=ttl,
+            countdown=countdown,
+            eta=eta,
+            full_timeout=full_timeout,
             metadata=metadata,
-            default_retries=self.config.max_retries,
         )
+        return QueueView(self, made)
 
     def submit_task(
         self,
@@ -378,7 +400,7 @@ class LocalQueue:
         from localq.client.reading import result_of
         from localq.errors import TaskCancelled
 
-        _check_seconds("timeout", timeout, least=0.0)
+        check_seconds("timeout", timeout)
         submitter = self._view if priority is None else self.options(priority=priority)
         future: TaskFuture[R] = submitter._submitter.apply(fn, tuple(args), dict(kwargs or {}))
         try:
@@ -477,8 +499,8 @@ class LocalQueue:
         return None if found is None else status_of(found[0])
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task that has not started, whichever client submitted it. Returns whether it is cancelled; a running
-        one goes on."""
+        """Cancel a task, whichever client submitted it, as `TaskFuture.cancel` does. Returns whether it is
+        cancelled."""
         place = self._place(task_id)
         if place is None:
             return False
@@ -521,7 +543,7 @@ class LocalQueue:
         Raises:
             ConfigError: a timeout below zero.
         """
-        _check_seconds("timeout", timeout, least=0.0)
+        check_seconds("timeout", timeout)
         self._connection.close(wait, cancel_pending, timeout)
 
     def __enter__(self) -> Self:
@@ -569,12 +591,6 @@ def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Con
         raise
 
 
-def _level(priority: Priority | int | str) -> int:
-    from localq.model import Priority
-
-    return int(Priority.parse(priority))
-
-
 def _name_of(fn: object) -> str:
     return fn if isinstance(fn, str) else str(getattr(fn, "__qualname__", type(fn).__name__))
 
@@ -584,18 +600,3 @@ def _check_name(name: object) -> str:
     if isinstance(name, str) and is_name(name):
         return name
     raise ConfigError(f"name must be that of a queue: letters, digits, _ . and -; got {name!r}")
-
-
-def _check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    if value is None or (
-        isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
-    ):
-        return
-    allowed = f"from {least} to {most}" if most is not None else f"of {least} or more"
-    raise ConfigError(f"{name} must be None or a whole number {allowed}; got {value!r}")
-
-
-def _check_seconds(name: str, value: object, least: float | None = None) -> None:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= (least or 0.0)):
-        return
-    raise ConfigError(f"{name} must be None or a number of seconds of 0 or more; got {value!r}")

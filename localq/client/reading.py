@@ -11,7 +11,7 @@ import time
 from localq import _native
 from localq.client.failures import crashed, undecodable
 from localq.client.future import STATUSES
-from localq.errors import TaskCancelled
+from localq.errors import TaskCancelled, TaskExpired, TaskTimeout
 from localq.model import TaskResult, TaskStatus
 
 TYPE_CHECKING = False
@@ -56,13 +56,18 @@ def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]
             value = _decode(reading, codec)
         except Exception as raised:  # noqa: BLE001 - the user's own unpickling code may raise anything
             error = undecodable(raised, task_id, reading.attempts)
+    elif reading.timed_out:
+        error = TaskTimeout(reading.limit_ms / 1000, task_id=task_id, attempts=reading.attempts)
+    elif reading.expired:
+        error = TaskExpired(task_id=task_id)
     elif reading.crashed:
         error = crashed(task_id, reading.attempts, reading.worker_pid, reading.wait_status, reading.report, None)
     elif reading.state == _native.FAILED:
         error = codec.decode_error(reading.payload, task_id, reading.attempts)
     elif reading.state == _native.CANCELLED:
         error = TaskCancelled(task_id=task_id, attempts=reading.attempts)
-    has_ended = reading.state in (_native.SUCCEEDED, _native.FAILED) and not reading.crashed
+    was_killed = reading.crashed or reading.timed_out or reading.expired
+    has_ended = reading.state in (_native.SUCCEEDED, _native.FAILED) and not was_killed
     return TaskResult(
         task_id=task_id,
         status=STATUSES[reading.state] if reading.state != _native.SUCCEEDED or error is None else TaskStatus.FAILURE,

@@ -17,7 +17,9 @@ class Brief:
         "capacity",
         "cwd",
         "drain_timeout",
+        "grace_period",
         "initializer",
+        "max_crashes",
         "max_memory_per_child",
         "max_retries",
         "max_tasks_per_child",
@@ -31,13 +33,16 @@ class Brief:
         "serialization",
         "socket",
         "sys_path",
+        "task_timeout",
         "workers",
     )
 
     capacity: int
     cwd: str | None
     drain_timeout: float
+    grace_period: float
     initializer: tuple[int, bytes, bytes] | None  # kind, function, pickled arguments
+    max_crashes: int | None
     max_memory_per_child: int | None
     max_retries: int
     max_tasks_per_child: int | None
@@ -51,6 +56,7 @@ class Brief:
     serialization: str
     socket: tuple[str, int] | None  # where others find the queue, and its inode
     sys_path: list[str]
+    task_timeout: float | None
     workers: int
 
     def to_bytes(self) -> bytes:

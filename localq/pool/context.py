@@ -16,13 +16,15 @@ __all__ = ["TaskContext", "current_task", "enter_worker"]
 class TaskContext:
     """The task in hand: its id, which run of it this is, and the metadata it was submitted with."""
 
-    __slots__ = ("attempt", "metadata", "task_id")
+    __slots__ = ("attempt", "cancelled", "metadata", "task_id")
 
     task_id: str
     attempt: int  # 1 for the first run
+    cancelled: bool  # whether it was asked to stop: for code that catches what stops it, and cleans up
     metadata: object  # what `options(metadata=...)` gave, None otherwise
 
-    def __init__(self, task_id: str, attempt: int, metadata: object) -> None:
+    def __init__(self, task_id: str, attempt: int, metadata: object, cancelled: bool = False) -> None:
+        self.cancelled = cancelled
         self.task_id = task_id
         self.attempt = attempt
         self.metadata = metadata
@@ -46,4 +48,4 @@ def current_task() -> TaskContext | None:
         return None
     task_id = _worker.task_id
     assert task_id is not None
-    return TaskContext(task_id, _worker.attempt, _worker.metadata)
+    return TaskContext(task_id, _worker.attempt, _worker.metadata, _worker.cancelled)

@@ -52,18 +52,20 @@ BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubl
 BACK_OFF_MOST = 5.0
 RETRY = 0.01  # seconds until a recovery that met a full ring goes on: a worker empties many cells in that time
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
+LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each reads all slots
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
 
 class _Child:
     """A worker, as the supervisor sees it."""
 
-    __slots__ = ("label", "pid", "pidfd", "story")
+    __slots__ = ("is_condemned", "label", "pid", "pidfd", "story")
 
     def __init__(self, pid: int, pidfd: int, label: int, story: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.label = label
+        self.is_condemned = False  # killed by us, for a task that did not stop
         self.story = story  # read end of a pipe on which it tells why it could not start, and where it crashed
 
 
@@ -85,6 +87,9 @@ class Supervisor:
         self.allowance = Allowance(brief.workers, time.monotonic())
         self.start_at: float | None = None  # when the next worker may be started, after failed starts
         self.end_at: float | None = None  # when to end whatever still runs, after SIGTERM
+        self.is_told_to_end = False  # by SIGTERM
+        self.look_at: float | None = None  # when to look through the slots
+        self.stops: dict[tuple[int, int, int], float] = {}  # slot, task, worker's label: when it is killed
         self.sweep_every = _sweep_interval(brief.result_ttl)
         self.sweep_at = time.monotonic() + self.sweep_every
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
@@ -94,7 +99,7 @@ class Supervisor:
         except ProcessLookupError:  # gone already
             os._exit(0)
         self.poll = select.epoll()
-        self.signalled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # by the handler of SIGTERM
+        self.signalled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # by the handlers of signals
         self.visitors = Visitors(
             space, door, self.poll, brief.workers, self.describe, lambda label: self.finish_for(label, 0)
         )
@@ -113,6 +118,7 @@ class Supervisor:
         self.adopt()
         self.staff()
         self.space.set_ready(self.label)
+        self.look()  # for what was asked before there was anybody to call
         while True:
             for fd, _ in self.poll.poll(self.until_next_timer()):
                 if fd == self.owner:
@@ -120,7 +126,7 @@ class Supervisor:
                 elif fd == self.ear:
                     self.hear()
                 elif fd == self.signalled:
-                    self.drain()
+                    self.heed()
                 elif fd in self.children:
                     self.bury(self.children[fd])
                 elif fd in self.strangers:
@@ -143,9 +149,10 @@ class Supervisor:
         )
 
     def listen_to_signals(self) -> None:
-        """SIGTERM drains. Ctrl-C and a terminal's hang-up are for the owner, which decides what ends; and a visitor who
-        hangs up while he is answered ends nobody."""
-        signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(self.signalled, 1))
+        """SIGTERM drains, SIGURG says that the slots want to be looked at. Ctrl-C and a terminal's hang-up are for the
+        owner, which decides what ends; and a visitor who hangs up while he is answered ends nobody."""
+        signal.signal(signal.SIGTERM, self.on_terminate)
+        signal.signal(signal.SIGURG, lambda number, frame: os.eventfd_write(self.signalled, 1))
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
 
@@ -165,6 +172,9 @@ class Supervisor:
             "result_cache_size": brief.result_cache_size,
             "result_ttl": brief.result_ttl,
             "max_retries": brief.max_retries,
+            "max_crashes": brief.max_crashes,
+            "task_timeout": brief.task_timeout,
+            "grace_period": brief.grace_period,
             "serialization": brief.serialization,
         }
 
@@ -183,9 +193,44 @@ class Supervisor:
                 if is_stopped(child.pid):  # it will not end by itself
                     _kill(child.pidfd)
 
+    def on_terminate(self, number: int, frame: object) -> None:
+        self.is_told_to_end = True
+        os.eventfd_write(self.signalled, 1)
+
+    def heed(self) -> None:
+        """A signal came: SIGTERM, or the call of a client or worker."""
+        os.eventfd_read(self.signalled)
+        if self.is_told_to_end:
+            self.drain()
+        self.look()
+
+    def look(self) -> None:
+        """See to tasks that shall stop, and to those whose time has come. Who does not stop within the grace period is
+        killed; recovery then ends the task, and only that."""
+        next_at, asked = self.space.look(self.label)
+        now = time.monotonic()
+        by_label = {child.label: child for child in self.children.values()}
+        stops: dict[tuple[int, int, int], float] = {}
+        for index, generation, label, _ in asked:
+            child = by_label.get(label)
+            if child is None:  # of an earlier supervisor; it is being ended as a whole
+                continue
+            kill_at = self.stops.get((index, generation, label))
+            if kill_at is None:
+                kill_at = now + self.brief.grace_period
+                signal.pidfd_send_signal(child.pidfd, signal.SIGURG)
+            if kill_at <= now:
+                child.is_condemned = True
+                _kill(child.pidfd)
+            else:
+                stops[index, generation, label] = kill_at
+        self.stops = stops
+        times = [*stops.values(), *([] if next_at is None else [max(next_at, now + LOOK_LEAST)])]
+        self.look_at = min(times, default=None)
+
     def drain(self) -> None:
         """Somebody wants us to end (SIGTERM): take nothing more, give what is there a while, then end."""
-        os.eventfd_read(self.signalled)
+        self.is_told_to_end = False
         self.space.set_phase(PHASE_DRAINING)
         if self.end_at is None:
             self.end_at = time.monotonic() + self.brief.drain_timeout
@@ -237,10 +282,12 @@ class Supervisor:
         os.close(child.pidfd)
         os.close(child.story)
         code = os.waitstatus_to_exitcode(status)
-        if code in (STOPPED, RECYCLED):
+        if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, status)
             self.failed_starts = 0 if was_ready else self.failed_starts
+            self.look_at = time.monotonic()  # it may have wanted a look, and died before it could say so
             return
+        self.look_at = time.monotonic()
         report = self.report(child.pid, status, used.ru_maxrss * 1024, story)
         if was_ready:
             self.space.tally(TALLY_WORKERS_CRASHED)
@@ -299,7 +346,7 @@ class Supervisor:
     # timers
 
     def until_next_timer(self) -> float:
-        timers = (self.sweep_at, self.start_at, self.warm_at, self.end_at)
+        timers = (self.sweep_at, self.start_at, self.warm_at, self.end_at, self.look_at)
         left = max(0.0, min(at for at in timers if at is not None) - time.monotonic())
         visitors = self.visitors.until_next_timer()
         left = left if visitors is None else min(left, visitors)
@@ -315,6 +362,8 @@ class Supervisor:
         for label, status, report in unfinished:
             self.finish_for(label, status, report)
         self.visitors.keep_time()
+        if self.look_at is not None and now >= self.look_at:
+            self.look()
         if self.warm_at is not None and now >= self.warm_at:
             self.warm_at = None
             self.warm_up()
@@ -345,7 +394,15 @@ class Supervisor:
         """Import what most workers need sooner or later, once the queue has proven not to be gone in a moment. The
         first workers did not wait for it; their successors have it."""
         try:
-            for name in ("localq.pickling", "localq.remote_errors", "cloudpickle", "_socket", "array", "_struct"):
+            for name in (
+                "localq.pickling",
+                "localq.remote_errors",
+                "localq.caller_errors",
+                "cloudpickle",
+                "_socket",
+                "array",
+                "_struct",
+            ):
                 __import__(name)
             if self.last_words is None:
                 self.listen_for_last_words()

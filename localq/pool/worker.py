@@ -13,15 +13,18 @@ import time
 
 from localq import _native
 from localq.codec import Codec
-from localq.errors import SerializationError
+from localq.errors import SerializationError, TaskTimeout
 from localq.lookup import decode_function
 from localq.pool.context import enter_worker
 from localq.pool.last_words import keep_last_words
 from localq.pool.processes import started_at
+from localq.retry import Terms
+from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    import asyncio
+    from collections.abc import Coroutine
     from typing import Any, NoReturn
 
     from localq._native import Space
@@ -54,9 +57,13 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         load=decode_function,
         run_coroutine=_Loop(),
         too_large=_too_large,
+        stop_error=_stop_error,
+        terms_type=Terms,
+        task_type=Task,
     )
     worker.tasks_left = brief.max_tasks_per_child or 0
     signal.signal(signal.SIGTERM, lambda number, frame: worker.recycle())
+    signal.signal(signal.SIGURG, lambda number, frame: worker.heed())
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
@@ -115,18 +122,44 @@ def _too_large(size: int, room: int) -> Exception:
     return SerializationError("result", "", "bytes", reason)
 
 
+def _stop_error(limit: float | None, task_id: str, attempts: int) -> Exception:
+    if limit is not None:
+        return TaskTimeout(limit, task_id=task_id, attempts=attempts)
+    from localq.errors import TaskCancelled
+
+    return TaskCancelled(task_id=task_id, attempts=attempts)
+
+
 class _Loop:
     """Runs coroutines to their end on one event loop, which stays open between tasks."""
 
     def __init__(self) -> None:
-        self._run: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
+        self._runner: asyncio.Runner | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if self._run is None:
+        if self._runner is None:
             import asyncio
 
-            self._run = asyncio.Runner().run
-        return self._run(coroutine)
+            self._runner = asyncio.Runner()
+        return self._runner.run(self._remembered(coroutine))
+
+    async def _remembered(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        from asyncio import current_task
+
+        self._task = current_task()
+        try:
+            return await coroutine
+        finally:
+            self._task = None
+
+    def cancel(self) -> bool:
+        """As asyncio cancels, from the handler of a signal; False when none runs."""
+        task = self._task
+        if task is None:
+            return False
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        return True
 
 
 class _MemoryLimit:

@@ -128,13 +128,31 @@ control swaps_without_order lq_atomic.h flow_every_task \
     's/&expected, wanted, memory_order_seq_cst,[^;]*;/\&expected, wanted, memory_order_relaxed, memory_order_relaxed);/' tsan
 
 
+# --- asked to stop, or later
+control stop_asks_whoever_has_the_slot lq_slot.c look_a_request \
+    's/return stop >> 2 == (task_generation & TASK_MASK) ?/return stop != 0 ?/'
+control stop_is_never_forgiven lq_worker.c look_a_run_beyond \
+    's/lq_slot_forgive(slot);//'
+control stop_by_time_replaces_a_cancellation lq_slot.c look_a_request \
+    's/if (asked == LQ_STOP_CANCEL || asked == why)/if (asked == why)/'
+control stop_is_not_known_to_recovery lq_recover.c look_a_worker_that_is_killed \
+    's/enum lq_stop stop = lq_slot_stop(slot);/enum lq_stop stop = LQ_STOP_NONE;/'
+control cancelled_claim_is_given_to_another lq_recover.c look_a_task_that_was_claimed \
+    's/ || lq_slot_stop(slot) == LQ_STOP_CANCEL) {/) {/'
+control verdict_of_a_delayed_task_before_it_is_cancelled lq_client.c death_at \
+    's/LQ_FAULT("client_cancel:undelayed");/;/; s/uint64_t cancelled = lq_word_as(word, LQ_SLOT_CANCELLED, client->me);/uint64_t cancelled = lq_word_as(word, LQ_SLOT_CANCELLED, client->me); lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0); LQ_FAULT("client_cancel:undelayed");/'
+control delayed_task_is_relabelled_before_the_push lq_look.c death_at \
+    's/uint64_t queued = lq_word_as(word, LQ_SLOT_QUEUED, me);/uint64_t queued = lq_word_as(word, LQ_SLOT_QUEUED, LQ_NOBODY);/'
+control look_does_not_say_that_it_has_looked lq_look.c look_the_supervisor \
+    's/lq_store_seq(&space->header->look_ns, UINT64_MAX);//'
+
 # --- order at the level of instructions: the cases that single-step
 control step_head_before_the_name lq_worker.c step_in_working \
     's|if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /\* \[W1\] \*/|lq_ring_advance(ring, \&entry);\n&|'
 control claim_gives_up_after_a_relabel lq_worker.c step_in_working \
     's/continue;\( \/\* may be a mere relabel\)/break;\1/'
 control settling_gives_up_after_a_relabel lq_worker.c step_in_working \
-    's/\(!settle_cancelled_(worker, entry.index, word))\n *\)continue;/\1break;/'
+    's/\(!lq_space_settle_cancelled(worker->space, worker->me, entry.index, word))\n *\)continue;/\1break;/'
 control cancel_gives_up_after_a_relabel lq_client.c step_in_reaping \
     's/continue; \/\* taken, or merely relabelled/return LQ_MISSING; \/\*/'
 control consume_gives_up_after_a_relabel lq_client.c step_in_reaping \

@@ -20,6 +20,7 @@ struct scene {
     lq_label second;         /* dies with it: a process can't be two, but a test can be short so */
     uint32_t tags;           /* used so far by `client`; the actor's own begin at ACTORS_TAGS */
     uint32_t cancelled;      /* a tag that may end so, 0 for none */
+    bool begun;              /* that task had begun, and its worker is `second` */
     bool judged;             /* a task may end as crashed although its user code never began */
     uint32_t index, task;    /* what prepare leaves for act */
     pid_t rival;             /* a process that prepare has left stopped at a fault point, 0 for none */

@@ -311,7 +311,7 @@ static void flow_requeued_task_runs_again_with_the_same_arguments(void)
         CHECK_EQ(take_(&stage), index);
         lq_worker_start(&stage.worker, index, 0);
         CHECK_EQ(lq_worker_store_result(&stage.worker, index, &stage, 1000), LQ_OK); /* half done */
-        lq_worker_requeue(&stage.worker, index);
+        lq_worker_requeue(&stage.worker, index, 0);
         CHECK_EQ(state_(&stage, index), LQ_SLOT_QUEUED);
         CHECK_EQ(lq_space_slot(&stage.space, index)->task_generation, task);
         FLOW_CHECK(&stage.space);
@@ -336,7 +336,7 @@ static void flow_requeued_task_is_not_reached_through_a_cell_of_its_earlier_run(
     while (lq_ring_push(ring, 0, earlier) == LQ_OK)
         ;
     lq_worker_start(&stage.worker, 0, 0);
-    lq_worker_requeue(&stage.worker, 0); /* the ring is full: the push is owed, and till then nobody else may take it */
+    lq_worker_requeue(&stage.worker, 0, 0); /* the ring is full: the push is owed, and till then nobody else may take it */
 
     lq_worker_init(&other, &stage.space, flow_join(&stage.space, LQ_ROLE_WORKER), 56);
     CHECK_EQ(lq_worker_take_now(&other, &index), LQ_EMPTY);
@@ -398,7 +398,7 @@ static void flow_requeue_into_a_full_ring_is_paid_by_the_same_worker_later(void)
     flow_fill_with_stale_entries(&stage.space.rings[0][0]);
     lq_worker_start(&stage.worker, first, 0);
 
-    lq_worker_requeue(&stage.worker, first);
+    lq_worker_requeue(&stage.worker, first, 0);
 
     CHECK(stage.worker.owes);
     CHECK_EQ(flow_drain(&stage.worker, &ledger_), 2);
@@ -720,7 +720,7 @@ static void work_(struct crowd_ *crowd, unsigned number)
                 alive = false;
             } else if (way < 8) {
                 lq_worker_start(&worker, index, 0);
-                lq_worker_requeue(&worker, index);
+                lq_worker_requeue(&worker, index, 0);
                 atomic_fetch_add(&crowd->requeues, 1);
             } else {
                 flow_run(&worker, &crowd->ledger, index);

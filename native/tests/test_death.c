@@ -135,7 +135,7 @@ static void act_requeue_(struct scene *scene)
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
     lq_worker_start(&worker, index, 0);
     CHECK_EQ(lq_worker_store_result(&worker, index, scene->space.payload.base, 70000), LQ_OK);
-    lq_worker_requeue(&worker, index);
+    lq_worker_requeue(&worker, index, 0);
     flow_drain(&worker, scene->ledger);
     lq_worker_end(&worker);
 }
@@ -161,6 +161,83 @@ static void prepare_to_be_cancelled_(struct scene *scene)
 {
     scene_send(scene, 3000, 8, 0);
     scene->cancelled = scene->tags;
+}
+
+static void submit_later_(struct lq_client *client, uint32_t tag, uint32_t *index)
+{
+    CHECK_EQ(lq_client_reserve(client, index), LQ_OK);
+    struct lq_slot *slot = lq_space_slot(client->space, *index);
+    flow_describe(slot, (struct flow_task){.tag = tag, .args_bytes = 8, .result_bytes = 8});
+    slot->due_ms = lq_space_at(client->space, lq_now_ns());
+    CHECK_EQ(lq_client_submit(client, *index), LQ_OK);
+}
+
+static void act_submit_later_(struct scene *scene)
+{
+    struct lq_client client;
+    uint32_t index;
+    init_client_(&client, scene);
+    submit_later_(&client, ACTORS_TAGS, &index);
+    lq_client_end(&client);
+}
+
+static void act_requeue_later_(struct scene *scene)
+{
+    struct lq_worker worker;
+    uint32_t index;
+    init_worker_(&worker, scene);
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    lq_worker_start(&worker, index, 0);
+    CHECK_EQ(lq_worker_store_result(&worker, index, scene->space.payload.base, 70000), LQ_OK);
+    lq_worker_requeue(&worker, index, 1);
+    lq_worker_end(&worker);
+}
+
+static void prepare_delayed_(struct scene *scene)
+{
+    submit_later_(&scene->client, ++scene->tags, &scene->index);
+    scene->task = lq_space_slot(&scene->space, scene->index)->task_generation;
+}
+
+static void prepare_delayed_and_full_ring_(struct scene *scene)
+{
+    prepare_delayed_(scene);
+    flow_fill_with_stale_entries(&scene->space.rings[0][0]);
+}
+
+static void prepare_delayed_to_be_cancelled_(struct scene *scene)
+{
+    prepare_delayed_(scene);
+    scene->cancelled = scene->tags;
+}
+
+static void act_look_(struct scene *scene)
+{
+    struct lq_asked asked[4];
+    uint64_t next_ns;
+    lq_space_look(&scene->space, scene->actor, asked, 4, &next_ns);
+}
+
+/* A task that `second` runs, and will never end. */
+static void prepare_to_be_stopped_(struct scene *scene)
+{
+    struct lq_worker worker;
+    uint32_t index;
+    scene_send(scene, 3000, 8, 0);
+    scene->cancelled = scene->tags;
+    scene->begun = true;
+    lq_worker_init(&worker, &scene->space, scene->second, 4);
+    CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
+    lq_worker_start(&worker, index, 0);
+    lq_add32_seq(&scene->ledger->runs[scene->tags], 1);
+}
+
+static void act_stop_(struct scene *scene)
+{
+    struct lq_client client;
+    init_client_(&client, scene);
+    lq_client_stop(&client, scene->index, scene->task);
+    lq_client_end(&client);
 }
 
 /* Client and worker both: submit, run, reap, consume, evict, with every kind of payload. */
@@ -360,6 +437,12 @@ static const struct scenario scenarios[] = {
     {"requeue into a full ring", prepare_full_ring_, act_requeue_},
     {"settle a cancelled task", prepare_cancelled_, act_work_},
     {"cancel", prepare_to_be_cancelled_, act_cancel_},
+    {"submit for later", nothing_, act_submit_later_},
+    {"requeue for later", prepare_two_inline_, act_requeue_later_},
+    {"look", prepare_delayed_, act_look_},
+    {"look, ring full", prepare_delayed_and_full_ring_, act_look_},
+    {"cancel a delayed task", prepare_delayed_to_be_cancelled_, act_cancel_},
+    {"stop", prepare_to_be_stopped_, act_stop_},
     {"a whole life", nothing_, act_whole_life_},
     {"claim slots", nothing_, act_claim_slots_},
     {"publish and withdraw", nothing_, act_publish_},

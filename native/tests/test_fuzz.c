@@ -123,7 +123,7 @@ static void leave_some_(struct world_ *world, uint32_t function, uint32_t genera
         submit_(&world->client, tag, tag == 21 ? 3000 : 8, 8, 0);
     take_(&world->runs, &index);
     lq_worker_start(&world->runs, index, 0);
-    lq_worker_requeue(&world->runs, index); /* to the end of its ring, a generation on */
+    lq_worker_requeue(&world->runs, index, 0); /* to the end of its ring, a generation on */
     take_(&world->runs, &index);
     lq_worker_start(&world->runs, index, 0);
     CHECK_EQ(lq_worker_store_result(&world->runs, index, bytes, sizeof bytes), LQ_OK);
@@ -998,7 +998,7 @@ static void work_harmed_(uint32_t number, struct world_ *world, enum part_ part)
         if (at % 8 == number % 8)
             lq_client_cancel(&client, at, LQ_GET(lq_space_slot(&world->seen, at)->task_generation));
         if (state == LQ_SLOT_RUNNING || state == LQ_SLOT_CLAIMED)
-            lq_worker_requeue(&worker, at);
+            lq_worker_requeue(&worker, at, 0);
     }
     for (uint32_t i = 0; i < 16; i++) {
         if (lq_client_reserve(&client, &index) == LQ_OK) {

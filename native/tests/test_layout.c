@@ -9,7 +9,7 @@
 
 static void layout_version_2_is_what_it_was(void)
 {
-    CHECK_EQ(LQ_LAYOUT_VERSION, 2);
+    CHECK_EQ(LQ_LAYOUT_VERSION, 3);
     CHECK_EQ(LQ_MAGIC, 0x31716c61636f6cull);
     CHECK_EQ(LQ_ROWS, 256);
     CHECK_EQ(LQ_FUNCTIONS, 4096);
@@ -109,9 +109,12 @@ static void layout_of_the_slot_is_pinned(void)
     PIN(lq_slot, start_ns, 72);
     PIN(lq_slot, done_ns, 80);
     PIN(lq_slot, worker_pid, 88);
-    PIN(lq_slot, spare, 92);
-    PIN(lq_slot, args, 96);
-    PIN(lq_slot, result, 176);
+    PIN(lq_slot, stop, 92);
+    PIN(lq_slot, limit_ms, 96);
+    PIN(lq_slot, expires_ms, 100);
+    PIN(lq_slot, due_ms, 104);
+    PIN(lq_slot, args, 112);
+    PIN(lq_slot, result, 184);
 }
 
 static void layout_of_arena_and_functions_is_pinned(void)

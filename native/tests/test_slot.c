@@ -67,10 +67,11 @@ static void slots_free_one_is_found_wherever_the_cursor_is(void)
 static void slots_check_finds_words_that_no_operation_writes(void)
 {
     static const uint64_t bad[] = {
-        9,                                     /* no such state */
+        10,                                    /* no such state */
         15,
         (uint64_t)ME << 8 | LQ_SLOT_CACHED,    /* settled words are nobody's */
         (uint64_t)ME << 8 | LQ_SLOT_FREE,
+        (uint64_t)ME << 8 | LQ_SLOT_DELAYED,
         LQ_SLOT_WRITING,                       /* somebody must be able to finish it */
         LQ_SLOT_CLAIMED,
         LQ_SLOT_RUNNING,

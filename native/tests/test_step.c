@@ -396,7 +396,7 @@ static void requeue_by_second_(void *given)
     CHECK_EQ(lq_worker_take_now(&worker, &index), LQ_OK);
     lq_worker_start(&worker, index, 0);
     lq_fault_arm("worker_requeue:pushed", 0, LQ_FAULT_STOP);
-    lq_worker_requeue(&worker, index);
+    lq_worker_requeue(&worker, index, 0);
     lq_fault_disarm();
     lq_worker_end(&worker);
 }
@@ -570,7 +570,7 @@ static void ready_to_requeue_into_a_full_ring_(struct scene *scene)
 static void act_requeue_(struct scene *scene)
 {
     (void)scene;
-    lq_worker_requeue(&hand_.worker, hand_.index);
+    lq_worker_requeue(&hand_.worker, hand_.index, 0);
 }
 
 /* A requeue met a full ring; the next take finds room, by passing all that is in it, and pays. */

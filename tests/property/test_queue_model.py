@@ -83,7 +83,7 @@ class QueueModel(RuleBasedStateMachine):
             result_ttl=SHORT if expires else None,
             serialization=serialization,
         )
-        self.view = self.queue.options(timeout=0)
+        self.view = self.queue.options(full_timeout=0)
 
     # what the model does by itself
 

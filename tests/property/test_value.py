@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 
 from localq import _native
 from localq.client import failures
+from localq.retry import Terms
+from localq.tasks import Task
 
 DEPTH = 64  # containers inside each other that may travel
 
@@ -363,7 +365,14 @@ class OnlyMessagePack:
 
 
 def never(*args: object) -> Any:
-    raise AssertionError("nothing here is a coroutine or too large")
+    raise AssertionError("nothing here is a coroutine, too large or stopped")
+
+
+class NoLoop:
+    __call__ = staticmethod(never)
+
+    def cancel(self) -> bool:
+        return False
 
 
 class Loop:
@@ -403,8 +412,11 @@ class Loop:
             os.getpid(),
             codec=self.codec,
             load=lambda kind, payload: self.note,
-            run_coroutine=never,
+            run_coroutine=NoLoop(),
             too_large=never,
+            stop_error=never,
+            terms_type=Terms,
+            task_type=Task,
         )
         worker.tasks_left = 1
         worker.run()
