@@ -103,7 +103,7 @@ control evicted_in_the_same_generation lq_space.c space_read \
 control read_without_a_second_look lq_space.c space_read \
     's/        if (lq_load_seq(&slot->word) != word)\n            continue;\n//'
 control task_that_costs_workers_is_never_judged lq_recover.c flow_task_that_costs \
-    's/unbegun >= LQ_MOST_UNBEGUN) {/unbegun > 100) {/'
+    's/unbegun >= LQ_MOST_UNBEGUN ||/unbegun > 100 ||/'
 control verdict_of_any_generation lq_space.c flow_task_that_costs \
     's/if (verdict >> 32 == lq_word_generation(lq_load(&slot->word)))/if (verdict != 0)/'
 
@@ -162,8 +162,8 @@ control pushed_before_it_is_queued lq_client.c step_in_submitting \
 control result_announced_before_it_is_done lq_worker.c step_in_working \
     's/    lq_store([^\n]*\[W2\] \*\/\n/    lq_space_announce(worker->space, index, lq_word_generation(word), client);\n&/;s/        lq_space_announce(worker->space, index, lq_word_generation(word), client);\n    else/        ;\n    else/'
 control result_described_after_it_is_done lq_worker.c step_in_working \
-    's/    LQ_PUT(slot->outcome, (uint8_t)outcome);\n\(.*LQ_FAULT("worker_finish:done");\n\)/\1    LQ_PUT(slot->outcome, (uint8_t)outcome);\n/'
-control cancelled_task_is_never_judged lq_worker.c step_in_working \
+    's/    LQ_PUT(slot->outcome, (uint8_t)outcome);\n\(    LQ_PUT(slot->result_format, format);\n.*hand_over_(worker, index); \/\* \[W2\] \*\/\n\)/\1    LQ_PUT(slot->outcome, (uint8_t)outcome);\n/'
+control cancelled_task_is_never_judged lq_space.c step_in_working \
     's/    lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);\n//'
 control requeued_and_relabelled_before_the_push lq_worker.c step_in_working \
     's/\(    if (lq_ring_push(ring, index, lq_word_generation(word)) != LQ_OK)\n        return false;\n    LQ_FAULT("worker_requeue:pushed");\n\)\(    lq_cas[^\n]*\n\)/\2\1/'
@@ -176,7 +176,7 @@ control step_relabel_before_the_push lq_recover.c step_in_recovering_may \
 control done_of_the_dead_relabelled_before_it_is_announced lq_recover.c step_in_recovering_may \
     's/\(    if (waited_for)\n        lq_space_announce[^\n]*\n\)\(    LQ_FAULT("recover:announced");\n    lq_cas[^\n]*\n\)/\2\1/'
 control crash_is_judged_after_it_is_done lq_recover.c step_in_recovering_may \
-    's/    lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_slot_judge(slot, word, LQ_OUTCOME_CRASHED, cause);\n/'
+    's/    lq_slot_judge(slot, word, outcome, cause);\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_slot_judge(slot, word, outcome, cause);\n/'
 control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in_recovering_blocks \
     's/\(        drop_blocks_for_(space, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
 control step_block_held_before_it_is_named lq_client.c step_in_submitting \
