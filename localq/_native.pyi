@@ -570,6 +570,8 @@ class Client:
     """Futures that have a watch: they want to be finished without being asked."""
     closed: str | Callable[[], Exception] | None
     """None, or the reason why nothing can be submitted."""
+    help: Callable[[int, int], bool] | None
+    """None, or called with (slot, generation) of a task that is waited for: may run it here; says whether it has."""
     on_use: Callable[[], object] | None
     """None, or called once by whoever submits or waits next."""
 
@@ -662,6 +664,9 @@ class Worker:
         never fit, `stop_error(limit, task_id, attempts)` the one that stops a task (limit: seconds, None: cancelled);
         `terms_type` and `task_type` are what may carry a Retry as `.retry`."""
 
+    def run_here(self, slot: int, generation: int) -> bool:
+        """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has."""
+
     def heed(self) -> None:
         """Stop the task in hand if somebody asked for it: raises the error, in whatever it runs just now. For the
         handler of the signal by which the supervisor calls."""
@@ -672,6 +677,8 @@ class Worker:
 
     tasks_left: int
     """Tasks to run before `run` returns "recycle"; 0: no limit."""
+    on_idle: Callable[[], object] | None
+    """Called now and then while there is nothing to do."""
     after_task: Callable[[], bool] | None
     """Called after each task; true ends the loop as well."""
 

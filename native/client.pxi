@@ -351,6 +351,7 @@ cdef class Client:
     cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
+    cdef public object help           # None, or called with (slot, generation) of a task that is waited for: may run it here
     cdef public object on_use         # None, or called once, by whoever submits or waits next
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
@@ -457,7 +458,7 @@ cdef class Client:
             raise self.closed_error(self.closed)
         if not lq_client_is_ours(&self.client):
             raise self.closed_error("this process was forked from the one that opened the queue; open or attach one here")
-        if lq_space_phase(&self.space.space) != LQ_PHASE_OPEN:
+        if lq_space_phase(&self.space.space) > <uint32_t>(LQ_PHASE_OPEN if self.help is None else LQ_PHASE_DRAINING):
             self.on_tick()      # which may know more
             raise self.closed_error(self.closed or "it is being closed: what is queued still runs")
         return 0
@@ -815,6 +816,9 @@ cdef class Client:
             until = lq_now_ns() + <int64_t>(<double>max(0.0, min(timeout, 1e9)) * NS)
         self.reap()
         while future.state == IS_PENDING:
+            if self.help is not None and future.generation != 0 and self.help(future.slot, future.generation):
+                self.reap()
+                continue
             left = MOST_NAP_NS
             if timeout is not None:
                 left = until - lq_now_ns()

@@ -73,6 +73,24 @@ static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *rin
     return LQ_EMPTY;
 }
 
+/* Death: as in claim_, but that the cell is left where it is: it names a (slot, generation) that is never QUEUED again. */
+enum lq_status lq_worker_claim(struct lq_worker *worker, uint32_t index, uint32_t task_generation)
+{
+    if (index >= worker->space->slots.count)
+        return LQ_MISSING;
+    struct lq_slot *slot = lq_space_slot(worker->space, index);
+    for (;;) {
+        uint64_t word = lq_load(&slot->word);
+        if (lq_word_state(word) != LQ_SLOT_QUEUED || LQ_GET(slot->task_generation) != task_generation)
+            return LQ_MISSING;
+        if (lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me)))
+            break; /* else a relabel, or somebody was quicker: look again */
+    }
+    LQ_FAULT("worker_claim:claimed");
+    LQ_PUT(slot->worker_pid, worker->pid);
+    return LQ_OK;
+}
+
 static enum lq_status search_(struct lq_worker *worker, uint32_t *index)
 {
     uint32_t turn = worker->takes;

@@ -33,6 +33,11 @@ void lq_worker_end(struct lq_worker *worker);
 enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint32_t *index);
 /* The same without waiting. LQ_OK or LQ_EMPTY. */
 enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index);
+/*
+ * Claim that very task, wherever it stands in its ring: a task that waits for it is here. Its cell is passed over when it comes up.
+ * LQ_OK (CLAIMED(me)), LQ_MISSING: it is not queued.
+ */
+enum lq_status lq_worker_claim(struct lq_worker *worker, uint32_t index, uint32_t task_generation);
 /* CLAIMED -> RUNNING. `expected_ns`: how long this function usually takes, 0 if not known. */
 void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns);
 /* Copy a result that does not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */

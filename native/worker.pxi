@@ -63,6 +63,7 @@ cdef class Worker:
     cdef readonly object metadata          # of the task in hand
     cdef object terms                      # of the task in hand: None, or what it brought beside metadata
     cdef Hand *hand                        # the task in hand, None between tasks
+    cdef public object on_idle             # None, or called now and then while there is nothing to do
     cdef public object after_task          # None, or called after each task; true ends the loop
     cdef public uint64_t tasks_left        # 0: no limit
     cdef bint is_recycled
@@ -136,6 +137,21 @@ cdef class Worker:
                 return
             hand = hand.outer
 
+    def run_here(self, uint32_t slot, uint32_t generation):
+        """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has run. So no task
+        waits for one that no worker is free to take."""
+        cdef Hand *hand = self.hand
+        if hand == NULL or not hand.exposed or lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
+            return False
+        try:
+            self.perform(slot)
+        except _Withdraw:
+            if hand.told:           # it was this one that shall stop
+                raise self.error_of(hand, lq_space_slot(&self.space.space, hand.index),
+                                    lq_slot_stop(lq_space_slot(&self.space.space, hand.index))) from None
+            raise
+        return True
+
     cdef object error_of(self, Hand *hand, lq_slot *slot, lq_stop why):
         return self.stop_error(slot.limit_ms / 1000.0 if why == LQ_STOP_TIMEOUT else None, self.id_of(hand), slot.attempt)
 
@@ -162,6 +178,8 @@ cdef class Worker:
                     break
                 if status != LQ_OK:
                     PyErr_CheckSignals()    # also after a time-out: the signal may have come just before the sleep
+                    if self.on_idle is not None:
+                        self.on_idle()
                     continue
             self.perform(index)
             PyErr_CheckSignals()            # a load, mostly; what runs may be C code that never looks

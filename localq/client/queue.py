@@ -293,6 +293,30 @@ class LocalQueue:
         self._take(config, reached.space, connection)
         return self
 
+    @classmethod
+    def current(cls) -> LocalQueue:
+        """The queue that runs this task, for submitting further tasks to it.
+
+            def index(folder):
+                q = LocalQueue.current()
+                return sum(q.map(count_words, folder.iterdir()))
+
+        The same as a queue that a task was given as an argument, or that its function refers to. Who waits for a task
+        that no worker has begun yet runs it in its own process, so tasks may wait for tasks to any depth.
+
+        Raises:
+            QueueClosed: this process is no worker of a queue.
+        """
+        found = _queue_here(None)
+        if found is None:
+            from localq.errors import QueueClosed
+
+            raise QueueClosed("this process is no worker: LocalQueue.current() is for tasks")
+        return found
+
+    def __reduce__(self) -> tuple[Callable[[int, str], LocalQueue], tuple[int, str]]:
+        return _unpickled, (self._space.identity, self.config.name)
+
     # submitting
 
     if TYPE_CHECKING:
@@ -571,6 +595,31 @@ class LocalQueue:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self._client.pending} pending"
         return f"<LocalQueue {self.name} {self.config.workers} workers, {state}>"
+
+
+_here: LocalQueue | None = None  # in a worker: its own queue, once a task has asked for it
+
+
+def _queue_here(identity: int | None) -> LocalQueue | None:
+    global _here
+    from localq.pool.context import this_worker
+
+    worker = this_worker()
+    if worker is None or identity not in (None, worker.space.identity):
+        return None
+    if _here is None or not _here._client.is_ours:
+        from localq.client.nested import connect_here
+
+        connected = connect_here(identity)
+        assert connected is not None
+        _here = LocalQueue.__new__(LocalQueue)
+        _here._take(*connected)
+    return _here
+
+
+def _unpickled(identity: int, name: str) -> LocalQueue:
+    """In its own worker, the queue itself; elsewhere, a client that attaches."""
+    return _queue_here(identity) or LocalQueue.attach(name)
 
 
 def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Connection:

@@ -6,11 +6,14 @@ Used by people's functions inside a worker, through `localq.current_task`. Knows
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from localq._native import Worker
+    from localq._native import Space, Worker
+    from localq.pool.brief import Brief
 
-__all__ = ["TaskContext", "current_task", "enter_worker"]
+__all__ = ["Here", "TaskContext", "current_task", "enter_worker", "this_worker"]
 
 
 class TaskContext:
@@ -33,19 +36,37 @@ class TaskContext:
         return f"<TaskContext {self.task_id} attempt {self.attempt}>"
 
 
-_worker: Worker | None = None  # set once, in a worker process
+class Here:
+    """What this process is, if it is a worker."""
+
+    __slots__ = ("brief", "pid", "space", "worker")
+
+    def __init__(self, worker: Worker, space: Space, brief: Brief) -> None:
+        self.worker = worker
+        self.space = space
+        self.brief = brief
+        self.pid = os.getpid()
 
 
-def enter_worker(worker: Worker) -> None:
+_here: Here | None = None  # set once, in a worker process
+
+
+def enter_worker(worker: Worker, space: Space, brief: Brief) -> None:
     """This process is a worker from now on."""
-    global _worker
-    _worker = worker
+    global _here
+    _here = Here(worker, space, brief)
+
+
+def this_worker() -> Here | None:
+    """What this process is; None if it is no worker, or one that a task has forked."""
+    return _here if _here is not None and _here.pid == os.getpid() else None
 
 
 def current_task() -> TaskContext | None:
     """The task that this process runs just now; None outside of a worker, or between tasks."""
-    if _worker is None or not _worker.busy:
+    if _here is None or not _here.worker.busy:
         return None
-    task_id = _worker.task_id
+    worker = _here.worker
+    task_id = worker.task_id
     assert task_id is not None
-    return TaskContext(task_id, _worker.attempt, _worker.metadata, _worker.cancelled)
+    return TaskContext(task_id, worker.attempt, worker.metadata, worker.cancelled)

@@ -277,10 +277,13 @@ class Supervisor:
         except BlockingIOError:  # it said nothing, and a process that a task started still holds the other end
             story = b""
         was_ready = self.is_ready(child.label)
+        clients = self.clients_in(child.pid)
         self.poll.unregister(child.pidfd)
         del self.children[child.pidfd]
         os.close(child.pidfd)
         os.close(child.story)
+        for label in clients:
+            self.finish_for(label, status)
         code = os.waitstatus_to_exitcode(status)
         if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, status)
@@ -308,6 +311,10 @@ class Supervisor:
             self.give_up(story or reason.encode())
         elif code == INITIALIZER_FAILED:
             self.say(f"a worker's initializer failed; trying again\n{story.decode()}")
+
+    def clients_in(self, pid: int) -> list[int]:
+        """The labels under which a worker has submitted tasks of its own."""
+        return [row["label"] for row in self.space.rows() if row["role"] == ROLE_CLIENT and row["pid"] == pid]
 
     def report(self, pid: int, status: int, peak_bytes: int, story: bytes) -> int:
         """Keep what is known of a worker that died, for the error of its task. Returns the report's number."""

@@ -67,7 +67,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
-    enter_worker(worker)
+    enter_worker(worker, space, brief)
     _initialize(brief, tell)
     keep_last_words(tell)
     space.set_ready(label)

@@ -127,6 +127,20 @@ static void act_work_(struct scene *scene)
     lq_worker_end(&worker);
 }
 
+/* One within another: the younger is claimed where it stands. */
+static void act_claim_that_one_(struct scene *scene)
+{
+    struct lq_worker worker;
+    uint32_t outer;
+    init_worker_(&worker, scene);
+    CHECK_EQ(lq_worker_take_now(&worker, &outer), LQ_OK);
+    lq_worker_start(&worker, outer, 0);
+    if (lq_worker_claim(&worker, scene->index, scene->task) == LQ_OK)
+        flow_run(&worker, scene->ledger, scene->index);
+    lq_worker_finish(&worker, outer, LQ_OUTCOME_SUCCESS, 0, flow_call(&worker, scene->ledger, outer));
+    lq_worker_end(&worker);
+}
+
 static void act_requeue_(struct scene *scene)
 {
     struct lq_worker worker;
@@ -170,6 +184,8 @@ static void submit_later_(struct lq_client *client, uint32_t tag, uint32_t *inde
     flow_describe(slot, (struct flow_task){.tag = tag, .args_bytes = 8, .result_bytes = 8});
     slot->due_ms = lq_space_at(client->space, lq_now_ns());
     CHECK_EQ(lq_client_submit(client, *index), LQ_OK);
+    while ((int32_t)(slot->due_ms - lq_space_ms(client->space, lq_now_ns())) > 0) /* whoever looks now finds it due */
+        ;
 }
 
 static void act_submit_later_(struct scene *scene)
@@ -433,6 +449,7 @@ static const struct scenario scenarios[] = {
     {"work, with blocks", prepare_two_blocks_, act_work_},
     {"work, with a second chance", prepare_two_that_may_crash_once_, act_work_},
     {"work, completion ring full", prepare_unseen_completions_, act_work_},
+    {"claim that one", prepare_two_inline_, act_claim_that_one_},
     {"requeue", prepare_two_inline_, act_requeue_},
     {"requeue into a full ring", prepare_full_ring_, act_requeue_},
     {"settle a cancelled task", prepare_cancelled_, act_work_},

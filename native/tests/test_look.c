@@ -281,6 +281,32 @@ static void look_a_task_that_was_claimed_and_cancelled_does_not_run_elsewhere(vo
     strike_(&stage);
 }
 
+static void look_a_task_that_is_waited_for_is_claimed_where_it_stands_and_runs_once(void)
+{
+    struct stage_ stage;
+    uint32_t index[3];
+    uint32_t next;
+    set_(&stage);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK_EQ(flow_submit(&stage.client, (struct flow_task){.tag = 11 + i, .args_bytes = 8, .result_bytes = 8}, &index[i]), LQ_OK);
+
+    CHECK_EQ(lq_worker_claim(&stage.worker, index[1], task_(&stage, index[1])), LQ_OK);
+    CHECK_EQ(lq_worker_claim(&stage.worker, index[1], task_(&stage, index[1])), LQ_MISSING);
+    CHECK_EQ(lq_worker_claim(&stage.worker, index[2], task_(&stage, index[2]) - 1), LQ_MISSING);
+    CHECK_EQ(lq_worker_claim(&stage.worker, 12345, 1), LQ_MISSING);
+
+    CHECK_EQ(lq_worker_take_now(&stage.worker, &next), LQ_OK);
+    CHECK_EQ(next, index[0]);
+    flow_run(&stage.worker, &ledger_, next);
+    CHECK_EQ(lq_worker_take_now(&stage.worker, &next), LQ_OK);
+    CHECK_EQ(next, index[2]);
+    flow_run(&stage.worker, &ledger_, next);
+    flow_run(&stage.worker, &ledger_, index[1]);
+    CHECK_EQ(lq_worker_take_now(&stage.worker, &next), LQ_EMPTY);
+    CHECK_EQ(flow_reap(&stage.client, &ledger_), 3);
+    strike_(&stage);
+}
+
 static volatile sig_atomic_t calls_;
 
 static void count_call_(int number)
@@ -328,6 +354,7 @@ const struct lq_case look_cases[] = {
     RUN(look_a_request_asks_its_own_task_only),
     RUN(look_a_worker_that_is_killed_for_it_ends_that_task_as_was_asked),
     RUN(look_a_task_that_was_claimed_and_cancelled_does_not_run_elsewhere),
+    RUN(look_a_task_that_is_waited_for_is_claimed_where_it_stands_and_runs_once),
     RUN(look_the_supervisor_is_called_only_for_what_is_earlier_than_its_next_look),
     END_OF_CASES,
 };

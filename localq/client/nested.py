@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""A queue in its own workers: for tasks that submit tasks, and wait for them.
+
+Used where a queue is unpickled, and by `LocalQueue.current`. The worker becomes a client of the Space that it has
+mapped anyway. Who waits there for a task that is still queued runs it itself (`Worker.run_here`): so it does not matter
+how many tasks wait for others. A worker's death is that of its client, too; the supervisor sees to both.
+"""
+
+from __future__ import annotations
+
+import os
+
+from localq import _native
+from localq.client.connection import Connection
+from localq.config import QueueConfig
+from localq.pool.context import this_worker
+from localq.pool.processes import started_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localq._native import Space
+    from localq.pool.brief import Brief
+
+__all__ = ["connect_here"]
+
+
+class _Within:
+    """What holds a worker to its own queue is that it is its worker."""
+
+    def trouble(self) -> Callable[[], Exception] | None:
+        """Whatever becomes of the queue becomes of its workers."""
+        return None
+
+    def call(self) -> None:
+        """The phase is the owner's to set."""
+
+    def pause(self) -> None:
+        """Nothing runs beside: see `Ownership.pause`."""
+
+    def resume(self) -> None:
+        """As `pause`."""
+
+    def end(self, patience: float) -> None:
+        """There is nothing to let go of."""
+
+
+def config_from(brief: Brief) -> QueueConfig:
+    """What a queue's workers know of its configuration."""
+    names = (
+        "workers",
+        "name",
+        "queues",
+        "capacity",
+        "memory",
+        "result_cache_size",
+        "result_ttl",
+        "max_retries",
+        "max_crashes",
+        "serialization",
+        "task_timeout",
+        "grace_period",
+    )
+    return QueueConfig.check(**{name: getattr(brief, name) for name in names})
+
+
+def connect_here(identity: int | None) -> tuple[QueueConfig, Space, Connection] | None:
+    """As a client of the queue whose worker this is; None where that is another queue, or no worker at all.
+
+    `identity`: of the queue that is meant; None: whichever it is.
+
+    Raises:
+        RuntimeError: all 255 places for processes are taken.
+    """
+    here = this_worker()
+    if here is None or identity not in (None, here.space.identity):
+        return None
+    config = config_from(here.brief)
+    label = here.space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
+    connection = Connection(here.space, label, config, _Within(), is_owner=False)
+    connection.client.help = here.worker.run_here
+    here.worker.on_idle = connection.client.reap  # what no task waits for any more would stay unread
+    return config, here.space, connection

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Tasks that submit tasks to their own queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from localq import LocalQueue
+from tests.support.tasks import record
+
+
+def fibonacci(number: int) -> int:
+    """By two tasks for each number above one, both waited for."""
+    if number < 2:
+        return number
+    q = LocalQueue.current()
+    first, second = q.delay(fibonacci, number - 1), q.delay(fibonacci, number - 2)
+    return first.result() + second.result()
+
+
+def depth(levels: int) -> int:
+    """Each level waits for the next."""
+    return 0 if levels == 0 else 1 + LocalQueue.current().delay(depth, levels - 1).result()
+
+
+def total(q: LocalQueue, numbers: int) -> int:
+    """By a map in the queue that it was given."""
+    return sum(q.map(abs, range(-numbers, 0)))
+
+
+def sort_by_result(q: LocalQueue, numbers: list[int]) -> list[int]:
+    """By a map out of order, whose results are sorted here."""
+    return sorted(q.map(abs, numbers, ordered=False, chunksize=1))
+
+
+def wait_for(q: LocalQueue, seen: str, inner: str) -> object:
+    """For a task that will not end by itself."""
+    from tests.support import stopping
+
+    return q.delay(getattr(stopping, inner), seen).result()
+
+
+def survive(q: LocalQueue) -> str:
+    """A task of one's own that fails fails alone."""
+    try:
+        return q.delay(int, "no number").result()  # type: ignore[return-value]
+    except ValueError as error:
+        return str(error)
+
+
+def leave_behind(q: LocalQueue, path: str) -> str:
+    """Submit and do not wait."""
+    future = q.delay(record, path, "done")
+    return future.task_id
+
+
+def die(q: LocalQueue) -> object:
+    """Wait for a task that ends its worker."""
+    return q.delay(_end).result()
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_and_sleep(q: LocalQueue, count: int) -> int:
+    """Many at once."""
+    futures = [q.delay(time.sleep, 0.001) for _ in range(count)]
+    return sum(future.result() is None for future in futures)
+
+
+def name_of(q: LocalQueue) -> tuple[str, bool]:
+    """What it is called here, and whether it is the one that runs this."""
+    return q.name, q is LocalQueue.current()
+
+
+def submit_to(q: LocalQueue, value: object) -> object:
+    """To the queue that it was given, whosever that is."""
+    from tests.support.tasks import same
+
+    return q.delay(same, value).result()
