@@ -636,6 +636,22 @@ class _WorkerCodec(Protocol):
     def encode_error(self, exc: BaseException, /) -> bytes: ...
 
 @final
+class Flight:
+    """A task whose coroutine is on its way, while the worker does other things."""
+
+    cancel: Callable[[], object]
+    """What cancels the coroutine."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def metadata(self) -> Any: ...
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was asked to stop."""
+
 class _RunCoroutine(Protocol):
     """Runs one to its end. `cancel()` cancels the one that runs; False when none does."""
 
@@ -666,6 +682,22 @@ class Worker:
 
     def run_here(self, slot: int, generation: int) -> bool:
         """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has."""
+
+    launch: Callable[[Coroutine[Any, Any, Any], Flight], object] | None
+    """None, or sees a coroutine to its end beside others, and then calls `land`."""
+
+    @property
+    def flights(self) -> set[Flight]:
+        """The tasks whose coroutines are on their way."""
+
+    def land(self, flight: Flight, result: object, error: BaseException | None) -> None:
+        """The coroutine of a flight has ended: with a result, or with an error."""
+
+    def take_one(self) -> bool:
+        """Take and run one task, while others fly. False when there is none, or none is to be taken any more."""
+
+    def wait_for_work(self) -> None:
+        """Sleep until there may be something to take, or for some time. For another thread than that which takes."""
 
     def heed(self) -> None:
         """Stop the task in hand if somebody asked for it: raises the error, in whatever it runs just now. For the
@@ -701,5 +733,6 @@ class Worker:
     def recycle(self) -> None:
         """End after the task in hand: may be called by a signal's handler."""
 
-    def run(self) -> Literal["stopped", "recycle"]:
-        """Take and run tasks until the queue stops, the limit is reached or `after_task` says so."""
+    def run(self) -> Literal["stopped", "recycle", "flying"]:
+        """Take and run tasks until the queue stops, the limit is reached or `after_task` says so; or until coroutines
+        are on their way that somebody must see to."""

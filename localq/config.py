@@ -24,6 +24,7 @@ __all__ = ["QueueConfig", "is_name"]
 MAX_QUEUES = 16
 MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
 MAX_WORKERS = 240  # rows of the roster, less some for clients and for those just replaced
+MAX_CONCURRENCY = 10_000  # coroutines of one worker
 MAX_RETRIES = 15  # the attempt has 4 bits in the slot
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 46  # half of what a process can map
@@ -77,6 +78,7 @@ class QueueConfig(Record):
         "max_crashes",
         "task_timeout",
         "grace_period",
+        "concurrency",
     )
 
     workers: int
@@ -99,6 +101,7 @@ class QueueConfig(Record):
     max_crashes: int | None
     task_timeout: float | None
     grace_period: float
+    concurrency: int
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -275,6 +278,7 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "max_crashes": (None, _whole_number(0, MAX_RETRIES, optional=True)),
     "task_timeout": (None, _limit),
     "grace_period": (DEFAULT_GRACE_PERIOD, _patience),
+    "concurrency": (1, _whole_number(1, MAX_CONCURRENCY)),
 }
 
 

@@ -264,6 +264,7 @@ cdef extern from "lq_worker.h" nogil:
     lq_status lq_worker_take(lq_worker *worker, int64_t timeout_ns, uint32_t *index)
     lq_status lq_worker_take_now(lq_worker *worker, uint32_t *index)
     lq_status lq_worker_claim(lq_worker *worker, uint32_t index, uint32_t task_generation)
+    lq_status lq_worker_wait(lq_worker *worker, int64_t timeout_ns)
     void lq_worker_start(lq_worker *worker, uint32_t index, uint64_t expected_ns)
     lq_status lq_worker_store_result(lq_worker *worker, uint32_t index, const void *data, uint64_t length)
     uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)

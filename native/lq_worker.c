@@ -226,6 +226,21 @@ static bool is_more_queued_(const struct lq_worker *worker, const struct lq_ring
     return false;
 }
 
+enum lq_status lq_worker_wait(struct lq_worker *worker, int64_t timeout_ns)
+{
+    struct lq_header *header = worker->space->header;
+    struct lq_bell *bell = &header->bell;
+    const struct lq_ring *ring;
+    uint32_t key = lq_bell_key(bell);
+    lq_store_relaxed(&bell->brisk_until_ns, 0); /* in this order: see lq_worker_take */
+    lq_bell_set(bell->parked, lq_label_row(worker->me));
+    enum lq_status status = LQ_OK;
+    if (!is_more_queued_(worker, &ring) && lq_load32_seq(&header->phase) == LQ_PHASE_OPEN)
+        status = lq_bell_sleep(bell, key, timeout_ns < NAP_MOST_NS ? timeout_ns : NAP_MOST_NS);
+    lq_bell_clear(bell->parked, lq_label_row(worker->me));
+    return status;
+}
+
 void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns)
 {
     struct lq_space *space = worker->space;

@@ -38,6 +38,11 @@ enum lq_status lq_worker_take_now(struct lq_worker *worker, uint32_t *index);
  * LQ_OK (CLAIMED(me)), LQ_MISSING: it is not queued.
  */
 enum lq_status lq_worker_claim(struct lq_worker *worker, uint32_t index, uint32_t task_generation);
+/*
+ * Sleep until there may be something to take, at most `timeout_ns`. Takes nothing, and touches nothing that the other calls use but
+ * the bell: another thread may take and run meanwhile. LQ_OK, LQ_TIMEOUT, LQ_INTERRUPTED.
+ */
+enum lq_status lq_worker_wait(struct lq_worker *worker, int64_t timeout_ns);
 /* CLAIMED -> RUNNING. `expected_ns`: how long this function usually takes, 0 if not known. */
 void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns);
 /* Copy a result that does not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */

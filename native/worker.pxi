@@ -45,6 +45,30 @@ cdef struct Hand:
     Hand *outer
 
 
+@cython.final
+cdef class Flight:
+    """A task whose coroutine is on its way, while the worker does other things."""
+    cdef Worker worker
+    cdef uint32_t index, task_generation
+    cdef readonly object metadata
+    cdef object terms
+    cdef bint told
+    cdef public object cancel        # what cancels the coroutine
+
+    @property
+    def task_id(self):
+        return f"{self.worker.prefix}-{self.index:x}-{self.task_generation:x}"
+
+    @property
+    def attempt(self):
+        return lq_space_slot(&self.worker.space.space, self.index).attempt
+
+    @property
+    def cancelled(self):
+        """True when it was asked to stop."""
+        return lq_slot_stop(lq_space_slot(&self.worker.space.space, self.index)) != LQ_STOP_NONE
+
+
 cdef class _Withdraw(BaseException):
     """Unwinds a task that runs within one that was told to stop: it runs again, elsewhere."""
 
@@ -63,6 +87,9 @@ cdef class Worker:
     cdef readonly object metadata          # of the task in hand
     cdef object terms                      # of the task in hand: None, or what it brought beside metadata
     cdef Hand *hand                        # the task in hand, None between tasks
+    cdef uint32_t grounded                 # who waits for a task here waits until it is done: its coroutine must not fly
+    cdef readonly set flights              # tasks whose coroutines are on their way
+    cdef public object launch              # None, or called with a coroutine and its Flight: sees it to its end, beside others
     cdef public object on_idle             # None, or called now and then while there is nothing to do
     cdef public object after_task          # None, or called after each task; true ends the loop
     cdef public uint64_t tasks_left        # 0: no limit
@@ -79,6 +106,7 @@ cdef class Worker:
         self.load = load
         self.await_ = run_coroutine
         self.too_large = too_large
+        self.flights = set()
         self.stop_error, self.terms_type, self.task_type = stop_error, terms_type, task_type
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
         self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
@@ -136,20 +164,67 @@ cdef class Worker:
                     raise self.error_of(hand, slot, why)
                 return
             hand = hand.outer
+        for flight in list(self.flights):
+            self.heed_flight(flight)
+
+    cdef int heed_flight(self, Flight flight) except -1:
+        if flight.cancelled and not flight.told:
+            flight.told = True
+            flight.cancel()
+        return 0
+
+    cdef int fly(self, object coroutine) except -1:
+        cdef Flight flight = Flight.__new__(Flight)
+        flight.worker = self
+        flight.index, flight.task_generation = self.hand.index, self.hand.task_generation
+        flight.metadata, flight.terms = self.metadata, self.terms
+        self.launch(coroutine, flight)
+        self.flights.add(flight)
+        return 0
+
+    def land(self, Flight flight not None, result, error):
+        """The coroutine of a flight has ended: with a result, or with an error."""
+        cdef Hand hand
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, flight.index)
+        self.flights.discard(flight)
+        hand.index, hand.task_generation, hand.exposed, hand.told, hand.outer = (
+            flight.index, flight.task_generation, False, flight.told, self.hand)
+        outer_terms = self.terms
+        self.terms = flight.terms
+        self.hand = &hand
+        try:
+            if error is not None:
+                raise error
+            self.stay_one()
+            self.finish(flight.index, slot, result, LQ_OUTCOME_SUCCESS, False)
+        except BaseException as raised:
+            self.stay_one()
+            self.report(flight.index, slot, raised)
+        finally:
+            self.hand = hand.outer
+            self.terms = outer_terms
 
     def run_here(self, uint32_t slot, uint32_t generation):
         """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has run. So no task
         waits for one that no worker is free to take."""
         cdef Hand *hand = self.hand
-        if hand == NULL or not hand.exposed or lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
+        if hand == NULL:
+            if not self.flights:
+                return False
+        elif not hand.exposed:
             return False
+        if lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
+            return False
+        self.grounded += 1
         try:
             self.perform(slot)
         except _Withdraw:
-            if hand.told:           # it was this one that shall stop
+            if hand != NULL and hand.told:           # it was this one that shall stop
                 raise self.error_of(hand, lq_space_slot(&self.space.space, hand.index),
                                     lq_slot_stop(lq_space_slot(&self.space.space, hand.index))) from None
             raise
+        finally:
+            self.grounded -= 1
         return True
 
     cdef object error_of(self, Hand *hand, lq_slot *slot, lq_stop why):
@@ -162,7 +237,8 @@ cdef class Worker:
     def run(self):
         """Take and run tasks until the queue stops, the limit is reached or `after_task` says so.
 
-        Returns "stopped" or "recycle"."""
+        Returns "stopped" or "recycle"; or "flying", when coroutines are on their way that somebody must see to: call it again when they
+        have landed."""
         cdef uint32_t index = 0
         cdef lq_status status
         while True:
@@ -183,16 +259,37 @@ cdef class Worker:
                     continue
             self.perform(index)
             PyErr_CheckSignals()            # a load, mostly; what runs may be C code that never looks
-            if self.tasks_left:
-                self.tasks_left -= 1
-                if self.tasks_left == 0:
-                    lq_worker_end(&self.worker)
-                    return "recycle"
-            if self.after_task is not None and self.after_task():
-                lq_worker_end(&self.worker)
-                return "recycle"
+            self.count_task()
+            if self.flights:
+                return "flying"
         lq_worker_end(&self.worker)
         return "stopped"
+
+    cdef int count_task(self) except -1:
+        if self.tasks_left:
+            self.tasks_left -= 1
+            if self.tasks_left == 0:
+                self.is_recycled = True
+        if self.after_task is not None and self.after_task():
+            self.is_recycled = True
+        return 0
+
+    def take_one(self):
+        """Take and run one task, while others fly. Returns False when there is none, or none is to be taken any more."""
+        cdef uint32_t index = 0
+        if self.is_recycled or lq_space_phase(&self.space.space) >= LQ_PHASE_STOPPED:
+            return False
+        if lq_worker_take_now(&self.worker, &index) != LQ_OK:
+            return False
+        self.perform(index)
+        PyErr_CheckSignals()
+        self.count_task()
+        return True
+
+    def wait_for_work(self):
+        """Sleep until there may be something to take, or for some time. For another thread than that which takes."""
+        with nogil:
+            lq_worker_wait(&self.worker, MOST_NAP_NS)
 
     cdef int perform(self, uint32_t index) except -1:
         """Run one claimed task to its end, whatever it raises."""
@@ -307,6 +404,10 @@ cdef class Worker:
         self.begin(index, slot, known.usual_ns if known != NULL else 0)
         result = PyObject_Call(function, arguments, <PyObject *>keywords if keywords is not None else NULL)
         if PyCoro_CheckExact(result):
+            if self.launch is not None and self.grounded == 0:
+                self.hand.exposed = False
+                self.fly(result)
+                return 0
             result = self.await_(result)
         self.hand.exposed = False
         arguments = keywords = None

@@ -107,6 +107,7 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
             "max_crashes",
             "task_timeout",
             "grace_period",
+            "concurrency",
             "serialization",
         )
         config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})

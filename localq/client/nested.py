@@ -61,6 +61,7 @@ def config_from(brief: Brief) -> QueueConfig:
         "serialization",
         "task_timeout",
         "grace_period",
+        "concurrency",
     )
     return QueueConfig.check(**{name: getattr(brief, name) for name in names})
 

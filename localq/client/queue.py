@@ -172,6 +172,8 @@ class LocalQueue:
         max_crashes: the same after its worker died, or was killed because the task did not stop. None: as
             `max_retries`.
         task_timeout: seconds that one run of a task may last: then TaskTimeout is raised in it. None: no limit.
+        concurrency: async tasks that one worker has on its way at a time, on one event loop. A function that is none
+            stops them all while it runs. If the worker dies, all of them have crashed.
         grace_period: seconds that a task has for its own ending after it was cancelled or ran too long, before its
             worker is killed (and replaced).
         serialization: "msgpack" (what MessagePack carries exactly, pickle for the rest), "pickle" or "json".
@@ -209,6 +211,7 @@ class LocalQueue:
         max_crashes: int | None = None,
         task_timeout: float | None = None,
         grace_period: float = 2.0,
+        concurrency: int = 1,
     ) -> None:
         config = QueueConfig.check(
             workers=workers,
@@ -231,6 +234,7 @@ class LocalQueue:
             max_crashes=max_crashes,
             task_timeout=task_timeout,
             grace_period=grace_period,
+            concurrency=concurrency,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,

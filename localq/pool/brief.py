@@ -15,6 +15,7 @@ class Brief:
 
     __slots__ = (
         "capacity",
+        "concurrency",
         "cwd",
         "drain_timeout",
         "grace_period",
@@ -38,6 +39,7 @@ class Brief:
     )
 
     capacity: int
+    concurrency: int
     cwd: str | None
     drain_timeout: float
     grace_period: float

@@ -10,10 +10,12 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from localq._native import Space, Worker
+    from contextvars import ContextVar
+
+    from localq._native import Flight, Space, Worker
     from localq.pool.brief import Brief
 
-__all__ = ["Here", "TaskContext", "current_task", "enter_worker", "this_worker"]
+__all__ = ["Here", "TaskContext", "current_task", "enter_worker", "fly_in", "this_worker"]
 
 
 class TaskContext:
@@ -57,6 +59,19 @@ def enter_worker(worker: Worker, space: Space, brief: Brief) -> None:
     _here = Here(worker, space, brief)
 
 
+_flight: ContextVar[Flight | None] | None = None  # made by the first that flies
+
+
+def fly_in(flight: Flight) -> None:
+    """This context is that of a coroutine, which runs beside others."""
+    global _flight
+    if _flight is None:
+        from contextvars import ContextVar
+
+        _flight = ContextVar("localq_flight", default=None)
+    _flight.set(flight)
+
+
 def this_worker() -> Here | None:
     """What this process is; None if it is no worker, or one that a task has forked."""
     return _here if _here is not None and _here.pid == os.getpid() else None
@@ -64,9 +79,12 @@ def this_worker() -> Here | None:
 
 def current_task() -> TaskContext | None:
     """The task that this process runs just now; None outside of a worker, or between tasks."""
-    if _here is None or not _here.worker.busy:
+    if _here is None:
         return None
-    worker = _here.worker
-    task_id = worker.task_id
-    assert task_id is not None
-    return TaskContext(task_id, worker.attempt, worker.metadata, worker.cancelled)
+    found: Worker | Flight | None = _here.worker
+    if not _here.worker.busy:
+        found = _flight.get() if _flight is not None else None
+    if found is None:
+        return None
+    assert found.task_id is not None
+    return TaskContext(found.task_id, found.attempt, found.metadata, found.cancelled)

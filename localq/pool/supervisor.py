@@ -175,6 +175,7 @@ class Supervisor:
             "max_crashes": brief.max_crashes,
             "task_timeout": brief.task_timeout,
             "grace_period": brief.grace_period,
+            "concurrency": brief.concurrency,
             "serialization": brief.serialization,
         }
 

@@ -16,6 +16,7 @@ from localq.codec import Codec
 from localq.errors import SerializationError, TaskTimeout
 from localq.lookup import decode_function
 from localq.pool.context import enter_worker
+from localq.pool.coroutines import Coroutines
 from localq.pool.last_words import keep_last_words
 from localq.pool.processes import started_at
 from localq.retry import Terms
@@ -23,9 +24,7 @@ from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Coroutine
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from localq._native import Space
     from localq.pool.brief import Brief
@@ -49,13 +48,14 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         signal.signal(number, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
     _reseed()
     _flush_lines()
+    coroutines = Coroutines()
     worker = _native.Worker(
         space,
         label,
         os.getpid(),
         codec=Codec(brief.serialization),
         load=decode_function,
-        run_coroutine=_Loop(),
+        run_coroutine=coroutines,
         too_large=_too_large,
         stop_error=_stop_error,
         terms_type=Terms,
@@ -71,7 +71,8 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     _initialize(brief, tell)
     keep_last_words(tell)
     space.set_ready(label)
-    _leave(RECYCLED if worker.run() == "recycle" else STOPPED)
+    reason = worker.run() if brief.concurrency == 1 else coroutines.run(worker, brief.concurrency)
+    _leave(RECYCLED if reason == "recycle" else STOPPED)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -128,38 +129,6 @@ def _stop_error(limit: float | None, task_id: str, attempts: int) -> Exception:
     from localq.errors import TaskCancelled
 
     return TaskCancelled(task_id=task_id, attempts=attempts)
-
-
-class _Loop:
-    """Runs coroutines to their end on one event loop, which stays open between tasks."""
-
-    def __init__(self) -> None:
-        self._runner: asyncio.Runner | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if self._runner is None:
-            import asyncio
-
-            self._runner = asyncio.Runner()
-        return self._runner.run(self._remembered(coroutine))
-
-    async def _remembered(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        from asyncio import current_task
-
-        self._task = current_task()
-        try:
-            return await coroutine
-        finally:
-            self._task = None
-
-    def cancel(self) -> bool:
-        """As asyncio cancels, from the handler of a signal; False when none runs."""
-        task = self._task
-        if task is None:
-            return False
-        task.get_loop().call_soon_threadsafe(task.cancel)
-        return True
 
 
 class _MemoryLimit:

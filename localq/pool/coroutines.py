@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Async tasks in a worker: one event loop, which stays open between tasks, for one coroutine or for many at a time.
+
+Used by the worker, which hands over what a function returned when that is a coroutine. With `concurrency` above 1 the
+main thread runs the loop while coroutines are on their way, and takes further tasks in between; a thread sleeps for it
+when there is none.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    import threading
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from localq._native import Flight, Worker
+
+__all__ = ["Coroutines"]
+
+
+class Coroutines:
+    """The event loop of a worker. Called with a coroutine, it runs that to its end."""
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+        self._task: asyncio.Task[Any] | None = None  # the only one that runs
+        self._news: asyncio.Event | None = None  # a coroutine has ended, or there may be something to take
+        self._sleeper: _Sleeper | None = None
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
+        if self._is_running():  # a coroutine waits for this one as a function would; the loop has to wait with it
+            with _no_loop(), asyncio.Runner() as runner:
+                return runner.run(coroutine)
+        return self._open().run(self._remembered(coroutine))
+
+    def cancel(self) -> bool:
+        """Cancel the one that runs, as asyncio does, from the handler of a signal. False when none runs."""
+        task = self._task
+        if task is None:
+            return False
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        return True
+
+    def _open(self) -> asyncio.Runner:
+        import asyncio
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner
+
+    def _is_running(self) -> bool:
+        return self._runner is not None and self._runner.get_loop().is_running()
+
+    async def _remembered(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        from asyncio import current_task
+
+        self._task = current_task()
+        try:
+            return await coroutine
+        finally:
+            self._task = None
+
+    # many at a time
+
+    def run(self, worker: Worker, concurrency: int) -> str:
+        """The worker's loop: as `Worker.run`, with up to `concurrency` coroutines on their way."""
+
+        def launch(coroutine: Coroutine[Any, Any, Any], flight: Flight) -> None:
+            self._launch(worker, coroutine, flight)
+
+        worker.launch = launch
+        while True:
+            reason = worker.run()
+            if reason != "flying":
+                return reason
+            self._open().run(self._fly(worker, concurrency))
+
+    def _launch(self, worker: Worker, coroutine: Coroutine[Any, Any, Any], flight: Flight) -> None:
+        from contextvars import copy_context
+
+        from localq.pool.context import fly_in
+
+        loop = self._open().get_loop()
+        context = copy_context()
+        context.run(fly_in, flight)
+        task = loop.create_task(coroutine, context=context)
+        flight.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+
+        def land(done: asyncio.Task[Any]) -> None:
+            error: BaseException | None
+            if done.cancelled():
+                from asyncio import CancelledError
+
+                error = CancelledError()
+            else:
+                error = done.exception()
+            worker.land(flight, None if error is not None else done.result(), error)
+            if self._news is not None:
+                self._news.set()
+
+        task.add_done_callback(land)
+
+    async def _fly(self, worker: Worker, concurrency: int) -> None:
+        """Until all have landed. Others are taken meanwhile, and begin."""
+        from asyncio import Event, sleep
+
+        self._news = news = Event()
+        if self._sleeper is None:
+            self._sleeper = _Sleeper(worker)
+        sleeper = self._sleeper
+        while worker.flights or sleeper.is_asleep:
+            while len(worker.flights) < concurrency and _take_one(worker):
+                await sleep(0)
+            news.clear()
+            if len(worker.flights) < concurrency and worker.flights:
+                sleeper.sleep_once(news)
+            if worker.flights or sleeper.is_asleep:
+                await news.wait()
+        self._news = None
+
+
+def _take_one(worker: Worker) -> bool:
+    """A function that is no coroutine may well use asyncio.run(); it shall find no loop that runs."""
+    with _no_loop():
+        return worker.take_one()
+
+
+class _no_loop:
+    """As if no event loop ran in this thread. It does not, as long as this lasts."""
+
+    def __enter__(self) -> None:
+        from asyncio import current_task, events
+
+        self._loop = events.get_running_loop()
+        self._task = current_task(self._loop)
+        if self._task is not None:
+            _leave(self._loop, self._task)
+        events._set_running_loop(None)
+
+    def __exit__(self, *error: object) -> None:
+        from asyncio import events
+
+        events._set_running_loop(self._loop)
+        if self._task is not None:
+            _enter(self._loop, self._task)
+
+
+def _leave(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    from asyncio import tasks
+
+    tasks._leave_task(loop, task)
+
+
+def _enter(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    from asyncio import tasks
+
+    tasks._enter_task(loop, task)
+
+
+class _Sleeper:
+    """A thread that sleeps until there is something to take, each time it is asked to."""
+
+    def __init__(self, worker: Worker) -> None:
+        from threading import Semaphore, Thread
+
+        self.is_asleep = False
+        self._worker = worker
+        self._calls: threading.Semaphore = Semaphore(0)
+        self._news: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        Thread(target=self._run, name="localq-sleeper", daemon=True).start()
+
+    def sleep_once(self, news: asyncio.Event) -> None:
+        """Set `news` when there may be something. Called in its loop."""
+        if self.is_asleep:
+            return
+        from asyncio import get_running_loop
+
+        self.is_asleep = True
+        self._news, self._loop = news, get_running_loop()
+        self._calls.release()
+
+    def _run(self) -> None:
+        while True:
+            self._calls.acquire()
+            self._worker.wait_for_work()
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self.is_asleep = False
+        if self._news is not None:
+            self._news.set()
