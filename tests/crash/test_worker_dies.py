@@ -200,7 +200,7 @@ def test_a_task_that_kills_every_worker_ends_after_its_retries(q, tmp_path):
     audit(q)
 
 
-def test_deaths_and_exceptions_share_the_retries_of_a_task(q, tmp_path):
+def test_deaths_and_exceptions_of_a_task_are_counted_apart(q, tmp_path):
     path = str(tmp_path / "runs")
 
     def die_then_raise_then_return() -> int:
@@ -213,8 +213,8 @@ def test_deaths_and_exceptions_share_the_retries_of_a_task(q, tmp_path):
             raise tasks.Mishap("second")
         return context.attempt
 
-    assert q.options(max_retries=2).delay(die_then_raise_then_return).result(PATIENCE) == 3
-    assert isinstance(q.options(max_retries=1).delay(die_then_raise_then_return).exception(PATIENCE), tasks.Mishap)
+    assert q.options(max_retries=1).delay(die_then_raise_then_return).result(PATIENCE) == 3
+    assert isinstance(q.options(max_crashes=1).delay(die_then_raise_then_return).exception(PATIENCE), tasks.Mishap)
     wait_until_staffed(q)
     audit(q)
 
