@@ -23,7 +23,19 @@ static enum lq_stop stop_for_(uint32_t stop, uint32_t task_generation)
 
 enum lq_stop lq_slot_stop(const struct lq_slot *slot)
 {
-    return stop_for_(lq_load32(&slot->stop), LQ_GET(slot->task_generation));
+    enum lq_stop stop = stop_for_(lq_load32(&slot->stop), LQ_GET(slot->task_generation));
+    return stop == LQ_STOP_LATE ? LQ_STOP_NONE : stop;
+}
+
+bool lq_slot_close(struct lq_slot *slot)
+{
+    for (;;) {
+        uint32_t stop = lq_load32(&slot->stop);
+        if (stop_for_(stop, slot->task_generation) == LQ_STOP_CANCEL)
+            return false;
+        if (lq_cas32(&slot->stop, stop, slot->task_generation << 2 | LQ_STOP_LATE))
+            return true;
+    }
 }
 
 bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop why)
@@ -34,6 +46,8 @@ bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop wh
         if ((state != LQ_SLOT_CLAIMED && state != LQ_SLOT_RUNNING) || LQ_GET(slot->task_generation) != task_generation)
             return false;
         enum lq_stop asked = stop_for_(stop, task_generation);
+        if (asked == LQ_STOP_LATE)
+            return false;
         if (asked == LQ_STOP_CANCEL || asked == why)
             return true;
         /* If the slot serves another task by now, what is written here names none that is here. */
@@ -45,7 +59,7 @@ bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop wh
 void lq_slot_forgive(struct lq_slot *slot)
 {
     uint32_t stop = lq_load32(&slot->stop);
-    if ((stop & 3u) == LQ_STOP_TIMEOUT)
+    if ((stop & 3u) == LQ_STOP_TIMEOUT || (stop & 3u) == LQ_STOP_LATE)
         lq_cas32(&slot->stop, stop, 0); /* else somebody has cancelled it meanwhile, and that stays */
 }
 

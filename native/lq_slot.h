@@ -50,7 +50,7 @@ enum lq_outcome {
 };
 
 /* Why a task that has begun shall stop. */
-enum lq_stop { LQ_STOP_NONE = 0, LQ_STOP_CANCEL = 1, LQ_STOP_TIMEOUT = 2 };
+enum lq_stop { LQ_STOP_NONE = 0, LQ_STOP_CANCEL = 1, LQ_STOP_TIMEOUT = 2, LQ_STOP_LATE = 3 /* its run has ended */ };
 
 #define LQ_INLINE_BYTES 72u /* arguments or results up to this size need no block */
 #define LQ_NO_BLOCK 0u
@@ -149,7 +149,16 @@ enum lq_stop lq_slot_stop(const struct lq_slot *slot);
  * Death:    the request stands or it does not. Whoever asks tells the supervisor, which also looks now and then.
  */
 bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop why);
-/* A run begins: that the last one was too long is past. */
+/*
+ * The run has ended by itself: from now on nobody is promised that it will stop. False: it was cancelled before, and so it ends,
+ * whatever it returned. So whoever cancels a task and is told that he did is right.
+ *
+ * Callers:  the worker that runs it.
+ * Progress: lock-free.
+ * Death:    before the word is DONE, recovery takes this for no request.
+ */
+bool lq_slot_close(struct lq_slot *slot);
+/* A run begins: that the last one was too long, or had ended, is past. */
 void lq_slot_forgive(struct lq_slot *slot);
 
 size_t lq_slots_size(uint32_t count);

@@ -328,6 +328,11 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
     int64_t now = lq_now_ns();
     uint64_t ran = (uint64_t)now - slot->start_ns;
+    if (!lq_slot_close(slot)) {
+        outcome = LQ_OUTCOME_CANCELLED;
+        result_bytes = 0;
+    }
+    LQ_FAULT("worker_finish:closed");
     LQ_PUT(slot->done_ns, (uint64_t)now);
     LQ_PUT(slot->outcome, (uint8_t)outcome);
     LQ_PUT(slot->result_format, format);

@@ -408,7 +408,7 @@ cdef class Worker:
                 self.hand.exposed = False
                 self.fly(result)
                 return 0
-            result = self.await_(result)
+            result = self.see_through(result)
         self.hand.exposed = False
         arguments = keywords = None
         self.stay_one()
@@ -416,6 +416,12 @@ cdef class Worker:
         if known != NULL:
             known.usual_ns = ran + 1 if known.usual_ns == 0 else (known.usual_ns * 7 + ran) // 8
         return 0
+
+    cdef object see_through(self, object coroutine):
+        try:
+            return self.await_(coroutine)
+        finally:
+            coroutine.close()       # one that was told to stop before its first step; of others it is nothing
 
     cdef uint64_t finish(self, uint32_t index, lq_slot *slot, object result, lq_outcome outcome, bint mixed) except? 0:
         """Encode a result and report it."""
@@ -559,7 +565,7 @@ cdef class Worker:
                 else:
                     result = PyObject_CallOneArg(function, items[i])
                 if PyCoro_CheckExact(result):
-                    result = self.await_(result)
+                    result = self.see_through(result)
                 results[i] = (True, result) if mixed else result
             except BaseException as error:
                 if self.hand.told or isinstance(error, _Withdraw):

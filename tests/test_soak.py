@@ -73,7 +73,6 @@ def test_a_sound_ledger_has_no_violations_and_adds_up(tmp_path: Path) -> None:
         ("ledger-1", "C 1\n", "was told so"),
         ("runs", "1 2 70\n", "ran 2 times"),
         ("runs", "2 2 72\n", "twice as the same run"),
-        ("runs", "3 1 70\n", "was cancelled, and ran"),
         ("runs", "77 1 70\n", "nobody submitted"),
         ("runs", "9 2 70\n", "ran 2 times"),
         ("stderr-owner-1", "Traceback\n", "unexpected"),

@@ -82,7 +82,7 @@ def verify(evidence: Evidence, is_whole: bool = True) -> Verdict:
             found += _check_runs(number, kind, retries, runs.get(number, []), account.outcomes.get(number))
     known = {number for account in accounts.values() for number in account.submitted}
     found += [f"task {number} ran, and nobody submitted it" for number in runs if number not in known]
-    found += _check_cancellations(accounts, bool(evidence.killed), runs)
+    found += _check_cancellations(accounts, bool(evidence.killed))
     found += _check_crashes(accounts, faults)
     found += _check_words(folder)
     verdict.violations = found[:MOST_SHOWN] + (
@@ -133,8 +133,6 @@ def _check_runs(
     if not outcomes:
         return
     outcome, attempts, *_ = outcomes[0]
-    if outcome == CANCELLED and runs and not retries:
-        yield f"{kind} {number} was cancelled, and ran: {runs}"
     if outcome == SUCCEEDED and not runs and kind != UNWRITTEN:
         yield f"{kind} {number} succeeded without running"
     if is_item or outcome in (CANCELLED, CLOSED) or kind == UNWRITTEN or not runs:
@@ -143,9 +141,7 @@ def _check_runs(
         yield f"{kind} {number} {outcome} after {attempts} runs, but these were seen: {runs}"
 
 
-def _check_cancellations(
-    accounts: Mapping[int, Account], were_killed: bool, runs: Mapping[int, object]
-) -> Iterator[str]:
+def _check_cancellations(accounts: Mapping[int, Account], were_killed: bool) -> Iterator[str]:
     told = {number for account in accounts.values() for number in account.cancelled_others}
     for account in accounts.values():
         for number, outcomes in account.outcomes.items():
@@ -154,9 +150,6 @@ def _check_cancellations(
                 yield f"task {number} was cancelled, and nobody did that"
             if number in told and outcome.outcome not in (CANCELLED, CLOSED, "abandoned"):
                 yield f"task {number} was cancelled by another member, who was told so, and then {outcome}"
-        for number in told & account.submitted.keys():
-            if number in runs and not account.submitted[number][1]:
-                yield f"task {number} was cancelled by another member, and ran: {runs[number]}"
 
 
 def _check_crashes(accounts: Mapping[int, Account], faults: list[dict[str, str]]) -> Iterator[str]:

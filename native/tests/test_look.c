@@ -234,6 +234,33 @@ static void look_a_request_asks_its_own_task_only(void)
     strike_(&stage);
 }
 
+static void look_who_cancels_a_task_that_is_about_to_end_is_told_the_truth(void)
+{
+    struct stage_ stage;
+    set_(&stage);
+    uint32_t index = start_(&stage, 1, 0, 0);
+    struct lq_slot *slot = lq_space_slot(&stage.space, index);
+
+    CHECK_EQ(lq_client_stop(&stage.client, index, slot->task_generation), LQ_OK);
+    lq_worker_finish(&stage.worker, index, LQ_OUTCOME_SUCCESS, 0, 8);
+    CHECK_EQ(outcome_(&stage, index), LQ_OUTCOME_CANCELLED);
+    CHECK_EQ(slot->result_bytes, 0);
+    CHECK_EQ(lq_client_reap(&stage.client, &index), LQ_OK);
+    lq_client_consume(&stage.client, index);
+
+    index = start_(&stage, 2, 0, 0);
+    slot = lq_space_slot(&stage.space, index);
+    CHECK(lq_slot_close(slot));
+    CHECK_EQ(lq_client_stop(&stage.client, index, slot->task_generation), LQ_MISSING);
+    lq_worker_requeue(&stage.worker, index, 0); /* died in between, say */
+    CHECK_EQ(lq_worker_take_now(&stage.worker, &index), LQ_OK);
+    lq_worker_start(&stage.worker, index, 0);
+    CHECK_EQ(lq_client_stop(&stage.client, index, slot->task_generation), LQ_OK); /* the next run can be stopped again */
+    lq_worker_finish(&stage.worker, index, LQ_OUTCOME_FAILURE, 0, 8);
+    CHECK_EQ(outcome_(&stage, index), LQ_OUTCOME_CANCELLED);
+    strike_(&stage);
+}
+
 static void look_a_worker_that_is_killed_for_it_ends_that_task_as_was_asked(void)
 {
     static const struct {
@@ -352,6 +379,7 @@ const struct lq_case look_cases[] = {
     RUN(look_a_retry_may_wait),
     RUN(look_a_run_beyond_its_limit_is_asked_to_stop_once_more_each_time_it_runs),
     RUN(look_a_request_asks_its_own_task_only),
+    RUN(look_who_cancels_a_task_that_is_about_to_end_is_told_the_truth),
     RUN(look_a_worker_that_is_killed_for_it_ends_that_task_as_was_asked),
     RUN(look_a_task_that_was_claimed_and_cancelled_does_not_run_elsewhere),
     RUN(look_a_task_that_is_waited_for_is_claimed_where_it_stands_and_runs_once),

@@ -149,6 +149,8 @@ class QueueModel(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject, by_id: bool) -> None:
         at = data.draw(st.integers(0, len(self.tasks) - 1))
         future, expected = self.tasks[at]
+        if at in self.waiting[:1]:
+            return  # it would end, and hold the worker no longer
         may_be = at in self.waiting[1:] or expected.is_cancelled
 
         if by_id and at in self.waiting:
