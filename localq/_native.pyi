@@ -333,7 +333,8 @@ class Future(Generic[_R_co]):
     def generation(self) -> int: ...
     @property
     def task_id(self) -> str:
-        """Names the task and its queue; `get_task_result` takes it."""
+        """Names the task and its queue; `get_task_result` takes it. Empty until the task is sent: while it waits for
+        room, or for the results of other tasks; and for good when it never was."""
 
     @property
     def attempts(self) -> int: ...
@@ -401,7 +402,16 @@ class Future(Generic[_R_co]):
 
     @property
     def _refused(self) -> bool:
-        """True when it failed before anything was sent."""
+        """True when it ended before anything was sent."""
+
+    @property
+    def _is_parked(self) -> bool:
+        """True while it waits in this process: for room, or for its inputs."""
+
+    @property
+    def _client(self) -> Client: ...
+    def _tell(self, who: Callable[[Any], object]) -> None:
+        """Call `who(self)` when it is done, in whichever thread finishes it; at once if it is. It must not raise."""
 
     @property
     def _watch(self) -> Any:
@@ -437,6 +447,7 @@ class Options:
         metadata: object = None,
         default_priority: int = 2,
         default_retries: int = 0,
+        overflow: bool = False,
         *,
         max_crashes: int = -1,
         default_crashes: int = -1,
@@ -479,6 +490,11 @@ class Options:
 
     @property
     def metadata(self) -> Any: ...
+    @property
+    def overflow(self) -> bool:
+        """A call that finds no room is kept in this process and sent later. (On the thread of a running event loop each
+        is, unless its `timeout` is 0.)"""
+
     @property
     def default_priority(self) -> int: ...
     @property
@@ -535,6 +551,14 @@ class _ClientErrors(Protocol):
     def timed_out(self, seconds: float, task_id: str | None, attempts: int, /) -> BaseException: ...
     def expired(self, task_id: str | None, /) -> BaseException: ...
 
+@final
+class Parcel:
+    """A submission that is not in a slot yet."""
+
+@final
+class Outbox:
+    """What one client has not sent yet."""
+
 class Client:
     """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
 
@@ -552,11 +576,13 @@ class Client:
         on_watched: Callable[[], object],
         errors: _ClientErrors,
         plain: frozenset[type],
+        freeze: Callable[[tuple[Any, ...], dict[str, Any], list[Any]], object] | None = None,
     ) -> None:
         """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry for what
         `functions` does not have, or no longer; `on_tick()` is called now and then while waiting and may fail futures;
         `on_watched()` when a future gets a watch; `plain`: types beside functions whose instances compare by identity,
-        or by value and never change. Raises OSError."""
+        or by value and never change; `freeze(args, kwargs, inputs)` returns these arguments as they are now, whose
+        .fill() is (args, kwargs) once the inputs, futures, are done. Raises OSError."""
 
     @property
     def codec(self) -> Any:
@@ -573,6 +599,17 @@ class Client:
     @property
     def pending(self) -> int:
         """Tasks submitted and not yet reaped."""
+
+    @property
+    def parked(self) -> int:
+        """Futures whose task waits in this process: for room, or for the results of others."""
+
+    on_sent: Callable[[], object] | None
+    """None, or called whenever nothing is parked any more."""
+
+    @property
+    def landings(self) -> dict[Any, Any]:
+        """By event loop; see localq.client.aio."""
 
     @property
     def waiting(self) -> int:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Names", "dumps", "names"]
+__all__ = ["ByValuePickler", "Names", "dumps", "names"]
 
 _CachedFunction = type(functools.cache(lambda: None))
 
@@ -27,11 +27,11 @@ _CachedFunction = type(functools.cache(lambda: None))
 def dumps(value: object, protocol: int) -> bytes:
     """Pickle `value` with everything in it that cannot be imported by name."""
     file = BytesIO()
-    _Pickler(file, protocol).dump(value)
+    ByValuePickler(file, protocol).dump(value)
     return file.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle, except that our classes stay ours, cached functions can travel, and no type is changed."""
 
     def reducer_override(self, value: object) -> object:

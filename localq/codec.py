@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Payload = bytes | bytearray | memoryview
 
-__all__ = ["FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec"]
+__all__ = ["FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "refused_call"]
 
 FORMAT_MSGPACK = 0  # written and read by the native side alone
 FORMAT_PICKLE = 1
@@ -55,7 +55,7 @@ class Codec:
         try:
             return FORMAT_PICKLE, dumps((args, kwargs, metadata, encoded))
         except Exception as error:
-            raise _refused_call(args, kwargs, metadata, error) from error
+            raise refused_call(args, kwargs, metadata, error) from error
 
     def decode_call(
         self,
@@ -135,13 +135,18 @@ def _load(format: int, payload: Payload) -> Any:  # noqa: A002
 # Blame. Which value it was is found first, then which part of it.
 
 
-def _refused_call(
-    args: tuple[object, ...], kwargs: dict[str, object], metadata: object, error: Exception
+def refused_call(
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    metadata: object,
+    error: Exception,
+    encode: Callable[[object], object] | None = None,
 ) -> SerializationError:
-    from localq.pickling import blame, describe
+    """Which argument of a call it is that `encode` (None: `localq.pickling.dumps`) refuses with `error`."""
+    from localq.pickling import blame, describe, dumps
 
     for where, value in _named_values(args, kwargs, metadata):
-        culprit = blame(value)
+        culprit = blame(value, encode or dumps)
         if culprit is not None:
             return SerializationError(where, culprit.path, culprit.type_name, culprit.reason)
     return SerializationError("arguments", "", "tuple", describe(error))

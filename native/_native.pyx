@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False, autotestdict=False
 """The native core, for Python: convert, call, raise.
 
-`Space` is the shared memory (space.pxi), `Client` and `Future` are the submitting side (client.pxi), `Worker` the whole
+`Space` is the shared memory (space.pxi), `Client` and `Future` are the submitting side (client.pxi, outbox.pxi), `Worker` the whole
 take-run-report loop (worker.pxi). What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in.
 """
 cimport cython
@@ -17,6 +17,9 @@ from lq cimport *
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
+    bint PyDict_Next(object mapping, Py_ssize_t *at, PyObject **key, PyObject **value)
+    Py_ssize_t Py_REFCNT(PyObject *value)
+    void *Py_TYPE(PyObject *value)
     PyObject *PyCell_GET(PyObject *cell)
     bint PyCell_Check(object value)
     bint PyCoro_CheckExact(object value)
@@ -177,5 +180,6 @@ def now_ns():
 
 
 include "space.pxi"
+include "outbox.pxi"
 include "client.pxi"
 include "worker.pxi"

@@ -66,6 +66,7 @@ cdef class Future:
     cdef Client client
     cdef object value
     cdef object watch                 # set by TaskFuture once somebody needs callbacks, conditions or waiters
+    cdef list audience                # None, or who else is told when it is done: futures that need its result, callables
     cdef FunctionEntry entry
     cdef State state
     cdef readonly uint32_t slot, generation
@@ -85,6 +86,10 @@ cdef class Future:
     def _watch(self):
         return self.watch
 
+    @property
+    def _client(self):
+        return self.client
+
     def _adopt_watch(self, watch):
         """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
         if self.watch is None:
@@ -95,14 +100,48 @@ cdef class Future:
                 self.client.on_watched()
         return self.watch
 
+    def _tell(self, who):
+        """Call `who(self)` when it is done, in whichever thread finishes it; at once if it is. `who` must not raise."""
+        if not self.join(who):
+            who(self)
+
+    cdef bint join(self, object who) except -1:
+        """Have `who` told when it is done; False when it is done already."""
+        if self.state == IS_PENDING and self.audience is None:
+            audience = []
+            self.client.watched += 1
+            try:
+                lq_client_widen(&self.client.client)
+                self.client.on_watched()
+            except BaseException:
+                self.client.watched -= 1
+                raise
+            if self.state == IS_PENDING and self.audience is None:
+                self.audience = audience
+            else:       # other threads were let in
+                self.client.watched -= 1
+        if self.state != IS_PENDING:
+            return False
+        self.audience.append(who)
+        return True
+
     @property
     def _refused(self):
-        """True when it failed before anything was sent."""
-        return self.generation == 0
+        """True when it ended before anything was sent."""
+        return self.generation == 0 and self.state != IS_PENDING
+
+    @property
+    def _is_parked(self):
+        """True while it waits in this process: for room, or for its inputs."""
+        return self.is_parked()
+
+    cdef inline bint is_parked(self) noexcept:
+        return self.generation == 0 and self.state == IS_PENDING and self.client is not None
 
     @property
     def task_id(self):
-        """Names the task and its queue; `get_task_result` takes it. Empty when the task was never sent."""
+        """Names the task and its queue; `get_task_result` takes it. Empty until the task is sent: while it waits for room, or for
+        the results of other tasks; and for good when it never was."""
         if self.client is None or self.generation == 0:
             return ""
         return self.client.task_id(self.slot, self.generation)
@@ -167,7 +206,7 @@ cdef class Future:
         if self.state == IS_ENCODED_ERROR:
             self.decode_error()
         if self.state == IS_CANCELLED:
-            raise self.client.cancelled_error(self.task_id, self.attempts)
+            raise self.client.cancelled_error(self.task_id or None, self.attempts)
         try:
             raise self.value
         finally:
@@ -211,19 +250,46 @@ cdef class Future:
         """From pending to done, once. Whoever watches is told."""
         if self.state != IS_PENDING:
             return 0
-        if self.watch is not None:
-            self.watch.settle(self, <int>state, value)
-        else:
-            self.become(state, value)
+        try:
+            if self.watch is not None:
+                self.watch.settle(self, <int>state, value)
+            else:
+                self.become(state, value)
+        finally:                # callbacks may raise
+            if self.audience is not None and self.state != IS_PENDING:
+                self.tell_audience()
+            if self.client.on_sent is not None and self.generation == 0:
+                self.client.check_sent()
+        return 0
+
+    cdef int tell_audience(self) except -1:
+        cdef list audience = self.audience
+        cdef Client client
+        self.audience = None
+        for who in audience:
+            if isinstance(who, Future):
+                client = (<Future>who).client
+                # Whoever is sorting already goes on with these: no recursion, however long a chain is.
+                if client.outbox.arrivals and not client.outbox.is_sorting:
+                    client.sort_arrivals()
+            else:
+                who(self)
         return 0
 
     cdef bint become(self, State state, object value):
         if self.state != IS_PENDING:
             return False
+        if self.generation == 0:
+            self.client.unpark(self)
         self.value = value
         self.state = state
         if self.watch is not None:
             self.client.watched -= 1
+        if self.audience is not None:
+            self.client.watched -= 1
+            for who in self.audience:       # now, for a callback may wait for one of them
+                if isinstance(who, Future):
+                    (<Future>who).client.outbox.arrivals.append((who, self))
         self.client.unsettled -= 1
         if self.client.unsettled == 0:
             self.client.keep = None
@@ -265,22 +331,38 @@ cdef class Results:
 
 # ------------------------------------------------------------------------------------------------------ client: submit
 
+cdef tuple gather(PyObject *const *args, Py_ssize_t n, PyObject *kwnames, dict kwargs):
+    """The arguments of a vectorcall as a tuple and a dict."""
+    cdef Py_ssize_t i
+    positional = tuple([<object>args[i] for i in range(n)])
+    named = {} if kwargs is None else kwargs
+    if kwnames != NULL:
+        for i, name in enumerate(<tuple>kwnames):
+            named[name] = <object>args[n + i]
+    return positional, named
+
+
+cdef object too_long(size_t length):
+    return MemoryError(f"the arguments are {length} bytes; one task carries at most 4 GiB")
+
+
 @cython.final
 cdef class Options:
     """What differs between calls. Frozen once made."""
     cdef readonly int queue, priority, max_retries       # -1: the function's, or the queue's default
     cdef readonly double timeout                         # seconds to wait for room, -1: for ever
     cdef readonly object metadata                        # or Terms
+    cdef readonly bint overflow                          # a call that finds no room is kept here and sent later
     cdef readonly int default_priority, default_retries
     cdef readonly int max_crashes, default_crashes       # -1: as many as max_retries
     cdef readonly uint32_t limit_ms, default_limit_ms    # how long a run may last, 0: the function's; the queue's
     cdef readonly int64_t ttl_ns, delay_ns, due_ns       # to be started within; not before so much later; not before that time. 0: none
     cdef readonly bint keeps_running                     # its futures' cancel() leaves a running task alone
 
-    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0, *,
+    def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0, overflow=False, *,
                  max_crashes=-1, default_crashes=-1, limit_ms=0, default_limit_ms=0, ttl_ns=0, delay_ns=0, due_ns=0, keeps_running=False):
         self.queue, self.priority, self.max_retries = queue, priority, max_retries
-        self.timeout, self.metadata = timeout, metadata
+        self.timeout, self.metadata, self.overflow = timeout, metadata, overflow
         self.default_priority, self.default_retries = default_priority, default_retries
         self.max_crashes, self.default_crashes = max_crashes, default_crashes
         self.limit_ms, self.default_limit_ms = limit_ms, default_limit_ms
@@ -349,18 +431,28 @@ cdef class Client:
     cdef int64_t ticked_ns
     cdef uint32_t unsettled           # futures that were sent and are not done
     cdef object owner, keep           # who holds this client (called), and the same while anything is unsettled
+    cdef Outbox outbox
+    cdef uint32_t in_line             # futures in the outbox that wait for room
+    cdef object freeze
+    cdef readonly dict landings       # by event loop; see localq.client.aio
+    cdef public object on_sent        # None, or called whenever nothing is parked any more
     cdef public uint32_t watched      # futures that have a watch: they want to be finished without being asked
     cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
     cdef public object help           # None, or called with (slot, generation) of a task that is waited for: may run it here
     cdef public object on_use         # None, or called once, by whoever submits or waits next
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
-                 errors, plain):
+                 errors, plain, freeze=None):
         """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status, report, function),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
-        `plain`: types beside functions whose instances compare by identity, or by value and never change."""
+        `plain`: types beside functions whose instances compare by identity, or by value and never change;
+        `freeze(args, kwargs, inputs)` returns these arguments as they are now, whose .fill() is (args, kwargs) once the inputs,
+        futures, are done."""
         self.space = space
+        self.freeze = freeze
+        self.outbox = Outbox()
+        self.landings = {}
         self.codec = codec
         self.fast = codec.fast
         self.owner = owner
@@ -395,6 +487,11 @@ cdef class Client:
     def pending(self):
         """Tasks submitted and not yet reaped."""
         return self.client.pending
+
+    @property
+    def parked(self):
+        """Futures whose task waits in this process: for room, or for the results of others."""
+        return self.in_line + len(self.outbox.blocked)
 
     @property
     def waiting(self):
@@ -435,7 +532,7 @@ cdef class Client:
     def pending_futures(self):
         """The futures that still wait. A list of its own."""
         cdef uint32_t i
-        return [<object>self.futures[i] for i in range(self.space.space.slots.count) if self.futures[i] != NULL]
+        return [<object>self.futures[i] for i in range(self.space.space.slots.count) if self.futures[i] != NULL] + self.outbox.futures()
 
     cdef uint32_t state_of(self, Future future):
         cdef lq_slot *slot = lq_space_slot(&self.space.space, future.slot)
@@ -482,18 +579,32 @@ cdef class Client:
                     return entry
         return self.resolve(self, fn)
 
-    cdef int reserve(self, Options options, uint32_t *index) except -1:
-        """A slot to fill; waits for room as long as the options allow."""
+    cdef bint reserve(self, Options options, uint32_t *index) except -1:
+        """A slot to fill; waits for room as long as the options allow. False: there is none, and this call must not wait."""
         self.stay_open()
+        if self.in_line != 0 and self.may_park(options):     # first come, first served
+            return False
         if lq_client_reserve(&self.client, index) == LQ_OK:
-            return 0
+            return True
         self.reap()
+        if self.may_park(options):
+            return self.in_line == 0 and lq_client_reserve(&self.client, index) == LQ_OK
         cdef int64_t until = 0
         if options.timeout >= 0:
             until = lq_now_ns() + <int64_t>(options.timeout * NS)
         while lq_client_reserve(&self.client, index) != LQ_OK:
             self.wait_for_room(options, until)
-        return 0
+        return True
+
+    cdef bint may_park(self, Options options) except -1:
+        """Is a call that finds no room kept in the outbox? On the thread of an event loop it always is, for waiting would stop
+        everything else there; but it may ask not to wait at all."""
+        if options.overflow or options.timeout == 0:
+            return options.overflow
+        from sys import modules
+        asyncio = modules.get("asyncio")
+        running = getattr(asyncio, "_get_running_loop", None)       # it may be half-way through its import
+        return running is not None and running() is not None
 
     cdef int wait_for_room(self, Options options, int64_t until) except -1:
         cdef int64_t left = 10 * <int64_t>NS
@@ -529,22 +640,24 @@ cdef class Client:
         if options.ttl_ns != 0:
             slot.expires_ms = lq_space_at(&self.space.space, now + options.ttl_ns)
 
-    cdef int store(self, uint32_t index, Options options, const void *data, size_t length) except -1:
-        """Arguments that do not fit into the slot go to the arena; waits for room there."""
+    cdef bytes store(self, uint32_t index, Options options, const void *data, size_t length):
+        """Arguments that do not fit into the slot go to the arena; waits for room there. Returns them when there is none and this
+        call must not wait, else None."""
         cdef lq_status status = lq_client_store_args(&self.client, index, data, length)
         cdef int64_t until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
         cdef int64_t patience
         cdef bytes copy
         if status == LQ_FULL:
             copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
+            if self.may_park(options):
+                return copy
             patience = lq_now_ns() + NS
             while status == LQ_FULL:
                 self.reap()
                 if self.client.pending == 0:
                     # Only blocks that workers keep warm are left: they give them back when they find nothing to do.
                     if lq_now_ns() > patience:
-                        raise MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no"
-                                          " room for them and nothing is on its way that would free some")
+                        raise self.no_memory(length)
                     self.sleep_once(None, NS // 200)
                     self.stay_open()
                 else:
@@ -552,9 +665,16 @@ cdef class Client:
                     self.wait_for_room(options, until)
                 status = lq_client_store_args(&self.client, index, <char *>copy, length)
         if status == LQ_NEVER:
-            raise MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes:"
-                              " give the queue a larger memory=")
-        return 0
+            raise self.never_fits(length)
+        return None
+
+    cdef object no_memory(self, size_t length):
+        return MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no room for them and"
+                           " nothing is on its way that would free some")
+
+    cdef object never_fits(self, size_t length):
+        return MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes: give the"
+                           " queue a larger memory=")
 
     cdef Future new_future(self):
         cdef PyObject *made = (<PyTypeObject *>self.future_type).tp_new(<PyTypeObject *>self.future_type, <PyObject *>NO_ARGS, NULL)
@@ -611,6 +731,9 @@ cdef class Client:
         cdef uint32_t index = 0
         cdef lq_slot *slot
         cdef FunctionEntry entry
+        cdef Future parked = None
+        cdef bytes left = None              # encoded, and there is no room
+        cdef list inputs = None
         cdef int status = LQ_VALUE_FOREIGN
         if (self.closed is not None or self.on_use is not None or not lq_client_is_ours(&self.client)
                 or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN):
@@ -618,7 +741,8 @@ cdef class Client:
         entry = self.find(fn)
         entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
         try:
-            self.reserve(options, &index)
+            if not self.reserve(options, &index):
+                return self.submit_later(options, entry, args, n, kwnames, kwargs)
         except BaseException:
             entry.pending -= 1
             raise
@@ -632,60 +756,106 @@ cdef class Client:
                 slot.args_format = MSGPACK
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
-                    self.store(index, options, self.out.base, self.out.len)
+                    left = self.store(index, options, self.out.base, self.out.len)
                     if self.out.scratch_cap > 1 << 20:
                         lq_out_free(&self.out)
             else:
-                self.encode_slowly(index, options, entry, args, n, kwnames, kwargs)
+                positional, named = gather(args, n, kwnames, kwargs)
+                inputs = find_inputs(self.future_type, (positional, named))
+                if inputs is None:
+                    left = self.store_encoded(index, options, self.encode_slowly(options, entry, positional, named))
+            if left is not None:
+                parked = self.overflow(options, entry, LQ_KIND_CALL, slot.args_format, left)
+            elif inputs is not None:
+                parked = self.depend(options, entry, LQ_KIND_CALL, positional, named, inputs)
         except BaseException as error:
             entry.pending -= 1
             lq_client_discard(&self.client, index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
             raise
+        if parked is not None:
+            lq_client_discard(&self.client, index)
+            return parked
         return self.send(index, options, entry)
 
-    cdef int encode_slowly(self, uint32_t index, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n,
-                           PyObject *kwnames, dict kwargs) except -1:
-        """What MessagePack does not carry exactly goes through the codec."""
-        cdef Py_ssize_t i
-        positional = tuple([<object>args[i] for i in range(n)])
-        named = {} if kwargs is None else kwargs
-        if kwnames != NULL:
-            for i, name in enumerate(<tuple>kwnames):
-                named[name] = <object>args[n + i]
-        return self.store_encoded(index, options, self.codec.encode_call(
-            positional, named, options.metadata, entry.function if entry.row == LQ_FUNCTION_IN_BAND else None))
+    cdef Future submit_later(self, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
+                             dict kwargs):
+        """The same without a slot, because there is no room. Who calls has counted the entry's use, and takes it back on an error."""
+        cdef bytes payload = None
+        cdef int format = MSGPACK
+        try:
+            if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = NULL, 0, 0
+                if lq_value_encode_call(&self.out, args, n, kwnames) == LQ_VALUE_OK:
+                    payload = self.take_out()
+            if payload is None:
+                positional, named = gather(args, n, kwnames, kwargs)
+                inputs = find_inputs(self.future_type, (positional, named))
+                if inputs is not None:
+                    return self.depend(options, entry, LQ_KIND_CALL, positional, named, inputs)
+                format, payload = self.encode_slowly(options, entry, positional, named)
+            return self.overflow(options, entry, LQ_KIND_CALL, format, payload)
+        except BaseException as error:
+            if self.is_refusal(error):
+                entry.pending -= 1
+                return self.refused(error, entry)
+            raise
+
+    cdef bytes take_out(self):
+        """What was encoded, as bytes of its own."""
+        cdef bytes payload = out_bytes(&self.out)
+        if self.out.scratch_cap > 1 << 20:
+            lq_out_free(&self.out)
+        return payload
+
+    cdef tuple encode_slowly(self, Options options, FunctionEntry entry, tuple positional, dict named):
+        """What MessagePack does not carry exactly goes through the codec: (format, payload)."""
+        return self.codec.encode_call(
+            positional, named, options.metadata, entry.function if entry.row == LQ_FUNCTION_IN_BAND else None)
+
+    cdef tuple encode_items_slowly(self, FunctionEntry entry, list items):
+        return (self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
+                else self.codec.encode_call((items,), {}, None, entry.function))
 
     cdef bint is_refusal(self, object error):
         """An argument that can't be encoded fails that task alone; anything else is the caller's."""
         from localq.errors import SerializationError
         return isinstance(error, SerializationError)
 
-    cdef int store_encoded(self, uint32_t index, Options options, tuple encoded) except -1:
+    cdef bytes store_encoded(self, uint32_t index, Options options, tuple encoded):
+        """As `store`, of what the codec made."""
         self.stay_open()        # or the slot may be another client's by now
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
         cdef bytes payload = encoded[1]
         cdef size_t length = len(payload)
         if length > 0xffffffffu:
-            raise MemoryError(f"the arguments are {length} bytes; one task carries at most 4 GiB")
+            raise too_long(length)
         slot.args_format = <uint8_t><int>encoded[0]
         slot.args_bytes = <uint32_t>length
         if length <= LQ_INLINE_BYTES:
             memcpy(slot.args, <char *>payload, length)
-        else:
-            self.store(index, options, <char *>payload, length)
-        return 0
+            return None
+        return self.store(index, options, <char *>payload, length)
 
     cdef Future submit_chunk(self, Options options, FunctionEntry entry, list items, bint star):
         cdef uint32_t index = 0
         cdef lq_slot *slot
+        cdef Future parked = None
+        cdef bytes left = None
+        cdef list inputs = None
         cdef int status = LQ_VALUE_FOREIGN
+        cdef int kind = LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK
         self.check_open()
-        self.reserve(options, &index)
         entry.pending += 1
+        try:
+            if not self.reserve(options, &index):
+                return self.submit_chunk_later(options, entry, items, kind)
+        except BaseException:
+            entry.pending -= 1
+            raise
         slot = lq_space_slot(&self.space.space, index)
-        self.fill(slot, options, entry, LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK)
+        self.fill(slot, options, entry, kind)
         try:
             if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
@@ -694,19 +864,259 @@ cdef class Client:
                 slot.args_format = MSGPACK
                 slot.args_bytes = <uint32_t>self.out.len
                 if self.out.base != slot.args:
-                    self.store(index, options, self.out.base, self.out.len)
+                    left = self.store(index, options, self.out.base, self.out.len)
                     if self.out.scratch_cap > 1 << 20:
                         lq_out_free(&self.out)
             else:
-                self.store_encoded(index, options, self.codec.encode_items(items) if entry.row != LQ_FUNCTION_IN_BAND
-                                   else self.codec.encode_call((items,), {}, None, entry.function))
+                inputs = find_inputs(self.future_type, items)
+                if inputs is None:
+                    left = self.store_encoded(index, options, self.encode_items_slowly(entry, items))
+            if left is not None:
+                parked = self.overflow(options, entry, kind, slot.args_format, left)
+            elif inputs is not None:
+                parked = self.depend_chunk(options, entry, kind, items, inputs)
         except BaseException as error:
             entry.pending -= 1
             lq_client_discard(&self.client, index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
             raise
+        if parked is not None:
+            lq_client_discard(&self.client, index)
+            return parked
         return self.send(index, options, entry)
+
+    cdef Future submit_chunk_later(self, Options options, FunctionEntry entry, list items, int kind):
+        """As `submit_later`."""
+        cdef bytes payload = None
+        cdef int format = MSGPACK
+        try:
+            if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = NULL, 0, 0
+                if lq_value_encode_items(&self.out, <PyObject *>items) == LQ_VALUE_OK:
+                    payload = self.take_out()
+            if payload is None:
+                inputs = find_inputs(self.future_type, items)
+                if inputs is not None:
+                    return self.depend_chunk(options, entry, kind, items, inputs)
+                format, payload = self.encode_items_slowly(entry, items)
+            return self.overflow(options, entry, kind, format, payload)
+        except BaseException as error:
+            if self.is_refusal(error):
+                entry.pending -= 1
+                return self.refused(error, entry)
+            raise
+
+    # ---- parked: not in a slot yet
+
+    cdef Future park(self, Options options, FunctionEntry entry, int kind, Parcel parcel):
+        """A future for what can't be sent yet. It takes over the caller's use of the entry."""
+        cdef Future future = self.new_future()
+        self.stay_open()
+        parcel.options, parcel.kind = options, kind
+        future.client = self
+        future.entry = entry
+        future.value = parcel
+        future.submit_ns = lq_now_ns()
+        if self.unsettled == 0:
+            self.keep = self.owner()
+        self.unsettled += 1
+        return future
+
+    cdef Future overflow(self, Options options, FunctionEntry entry, int kind, int format, bytes payload):
+        """There is no room: keep the encoded call until there is."""
+        cdef Parcel parcel = Parcel()
+        if <size_t>len(payload) > 0xffffffffu:
+            raise too_long(len(payload))
+        if <uint64_t>len(payload) > self.space.memory:
+            raise self.never_fits(len(payload))
+        self.watch_line()
+        parcel.format, parcel.payload = format, payload
+        cdef Future future = self.park(options, entry, kind, parcel)
+        self.line_up(future, parcel)
+        return future
+
+    cdef int watch_line(self) except -1:
+        """Somebody must send what is in line when there is room. Raises when no thread can be had for that."""
+        if self.watched == 0:
+            self.watched += 1
+            try:
+                lq_client_widen(&self.client)
+                self.on_watched()
+            finally:
+                self.watched -= 1
+        return 0
+
+    cdef int line_up(self, Future future, Parcel parcel) except -1:
+        cdef int priority = parcel.options.priority if parcel.options.priority >= 0 else future.entry.priority
+        self.outbox.lines[priority if priority >= 0 else parcel.options.default_priority].append(future)
+        self.in_line += 1
+        self.watched += 1
+        return 0
+
+    cdef Future depend_chunk(self, Options options, FunctionEntry entry, int kind, list items, list inputs):
+        """The items of a chunk share its fate, but not that of each other's inputs: only one alone may have some."""
+        if len(items) > 1:
+            from localq.errors import SerializationError
+            raise SerializationError("items", "", "TaskFuture", "such an item is sent alone")
+        return self.depend(options, entry, kind, (list(items),), {}, inputs)
+
+    cdef Future depend(self, Options options, FunctionEntry entry, int kind, tuple positional, dict named, list inputs):
+        """A call that needs the results of others first."""
+        cdef Parcel parcel = Parcel()
+        cdef Future future, source
+        parcel.frozen = self.freeze(positional, named, inputs)
+        parcel.missing = len(inputs)
+        future = self.park(options, entry, kind, parcel)
+        self.outbox.blocked.add(future)
+        try:
+            for source in inputs:
+                if not source.join(future):
+                    self.outbox.arrivals.append((future, source))
+        except BaseException:
+            entry.pending += 1          # which the caller takes back
+            future.settle(IS_CANCELLED, None)
+            raise
+        if self.outbox.arrivals:
+            self.sort_arrivals()
+        return future
+
+    cdef int sort_arrivals(self) except -1:
+        cdef Outbox outbox = self.outbox
+        cdef bint outer = outbox.is_sorting     # a callback may wait for what stands behind it
+        cdef Future future, source
+        outbox.is_sorting = True
+        try:
+            while outbox.arrivals:
+                future, source = outbox.arrivals.popleft()
+                if future.is_parked():
+                    self.accept(future, source)
+        finally:
+            outbox.is_sorting = outer
+        if self.in_line:
+            self.send_parked()
+        return 0
+
+    cdef int accept(self, Future future, Future source) except -1:
+        """Take an input that is done. The last one makes the call ready to be sent; one that failed, or was cancelled, ends it."""
+        cdef Parcel parcel = <Parcel>future.value
+        cdef bytes payload = None
+        cdef int format = MSGPACK
+        try:
+            if source.state == IS_ENCODED:
+                source.decode()
+            elif source.state == IS_ENCODED_ERROR:
+                source.decode_error()
+            if source.state != IS_VALUE:
+                future.settle(source.state, source.value)
+                return 0
+            parcel.missing -= 1
+            if parcel.missing > 0:
+                return 0
+            positional, named = parcel.frozen.fill()
+            if self.fast and parcel.options.metadata is None and future.entry.row != LQ_FUNCTION_IN_BAND:
+                self.out.base, self.out.cap, self.out.len = NULL, 0, 0
+                if (lq_value_encode_args(&self.out, <PyObject *>positional, 0, <PyObject *>named) if parcel.kind == LQ_KIND_CALL
+                        else lq_value_encode_items(&self.out, <PyObject *>positional[0])) == LQ_VALUE_OK:
+                    payload = self.take_out()
+            if payload is None:
+                format, payload = (self.encode_slowly(parcel.options, future.entry, positional, named)
+                                   if parcel.kind == LQ_KIND_CALL else self.encode_items_slowly(future.entry, positional[0]))
+            if <size_t>len(payload) > 0xffffffffu:
+                raise too_long(len(payload))
+            self.watch_line()
+        except BaseException as error:      # the arguments' own code may raise anything
+            future.settle(IS_ERROR, error)
+            return 0
+        if future.is_parked():              # that code may have let others in
+            self.outbox.blocked.discard(future)
+            parcel.format, parcel.payload, parcel.frozen = format, payload, None
+            self.line_up(future, parcel)
+        return 0
+
+    cdef int unpark(self, Future future) except -1:
+        """It ends without being sent."""
+        cdef Parcel parcel = <Parcel>future.value
+        if parcel.payload is None:
+            self.outbox.blocked.discard(future)
+        else:
+            self.in_line -= 1
+            self.watched -= 1
+        future.entry.pending -= 1
+        future.entry = None
+        return 0
+
+    cdef int send_parked(self) except -1:
+        """Send what is in line, as far as there is room, the most urgent first."""
+        cdef Outbox outbox = self.outbox
+        cdef Future future
+        if outbox.is_sending or not lq_client_is_ours(&self.client):
+            return 0
+        outbox.is_sending = True
+        try:
+            for line in outbox.lines:
+                while line:
+                    future = line.popleft()
+                    if future.is_parked() and self.post(future) == LQ_FULL:
+                        line.appendleft(future)
+                        return 0
+        finally:
+            outbox.is_sending = False
+        if self.on_sent is not None:
+            self.check_sent()
+        return 0
+
+    cdef lq_status post(self, Future future) except LQ_CORRUPT:
+        """Into a slot. LQ_FULL: there is no room, and nothing has changed."""
+        cdef Parcel parcel = <Parcel>future.value
+        cdef uint32_t index = 0
+        cdef size_t length = len(parcel.payload)
+        cdef lq_slot *slot
+        cdef lq_status status = lq_client_reserve(&self.client, &index)
+        if status != LQ_OK:
+            return LQ_FULL
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, parcel.options, future.entry, parcel.kind)
+        slot.args_format = <uint8_t>parcel.format
+        slot.args_bytes = <uint32_t>length
+        if length <= LQ_INLINE_BYTES:
+            memcpy(slot.args, <char *>parcel.payload, length)
+        else:
+            status = lq_client_store_args(&self.client, index, <char *>parcel.payload, length)
+        if status == LQ_OK:
+            future.slot, future.generation = index, slot.task_generation
+            Py_INCREF(future)
+            self.futures[index] = <PyObject *>future
+            status = lq_client_submit(&self.client, index)
+            if status != LQ_OK:         # full of duplicates after a recovery: workers pass them over
+                self.futures[index] = NULL
+                Py_DECREF(future)
+                future.slot = future.generation = 0
+        if status == LQ_OK:
+            self.outbox.stuck_ns = 0
+            self.in_line -= 1
+            self.watched -= 1
+            future.value = None
+            return LQ_OK
+        lq_client_discard(&self.client, index)
+        if status == LQ_NEVER or self.is_stuck():
+            future.settle(IS_ERROR, self.never_fits(length) if status == LQ_NEVER else self.no_memory(length))
+            return LQ_OK
+        return LQ_FULL
+
+    cdef bint is_stuck(self):
+        """Nothing is on its way, and for a second already no room has come: see `store`."""
+        cdef int64_t now = lq_now_ns()
+        if self.client.pending != 0:
+            self.outbox.stuck_ns = 0
+        elif self.outbox.stuck_ns == 0:
+            self.outbox.stuck_ns = now
+        return self.outbox.stuck_ns != 0 and now - self.outbox.stuck_ns > NS
+
+    cdef int check_sent(self) except -1:
+        if self.in_line == 0 and not self.outbox.blocked and self.on_sent is not None:
+            self.on_sent()
+        return 0
 
     # ---- functions
 
@@ -731,6 +1141,8 @@ cdef class Client:
         while lq_client_reap(&self.client, &index) == LQ_OK:
             self.finish(index)
             finished += 1
+        if self.in_line or self.outbox.arrivals:
+            self.sort_arrivals()
         if finished and self.followers != NULL:
             self.wake_followers(False)
         return finished
@@ -823,7 +1235,7 @@ cdef class Client:
             if timeout is not None:
                 left = until - lq_now_ns()
                 if left <= 0:
-                    raise TimeoutError(f"task {future.task_id} is not done after {timeout} s; it goes on")
+                    raise TimeoutError(f"task {future.task_id or '(not sent yet)'} is not done after {timeout} s; it goes on")
             self.sleep_once(future, left)
 
     def wait_any(self, double seconds):
@@ -841,7 +1253,7 @@ cdef class Client:
         if self.leading:
             self.follow(future, limit)
             return 0
-        if future is not None and self.followers == NULL and self.watched == 0:
+        if future is not None and future.generation != 0 and self.followers == NULL and self.watched == 0:
             wanted = future.slot + 1
         self.leading = True
         with nogil:
@@ -892,6 +1304,9 @@ cdef class Client:
     cdef bint cancel(self, Future future):
         if not lq_client_is_ours(&self.client):
             return False
+        if future.is_parked():
+            future.settle(IS_CANCELLED, None)
+            return future.state == IS_CANCELLED
         if future.keeps_running:
             return self.withdraw(future)
         if not self.stop(future.slot, future.generation):
@@ -900,10 +1315,12 @@ cdef class Client:
         return True
 
     cdef bint withdraw(self, Future future):
-        if not lq_client_is_ours(&self.client) or lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
+        if not lq_client_is_ours(&self.client):
+            return False
+        if not future.is_parked() and lq_client_cancel(&self.client, future.slot, future.generation) != LQ_OK:
             return False
         future.settle(IS_CANCELLED, None)
-        return True
+        return future.state == IS_CANCELLED
 
     cdef bint stop(self, uint32_t slot, uint32_t generation):
         """Cancel a task that has not started, have one stopped that runs."""
@@ -933,4 +1350,5 @@ cdef class Client:
             if self.futures[future.slot] == <PyObject *>future:
                 self.futures[future.slot] = NULL        # a cycle through this table would not be seen by the collector
                 Py_DECREF(future)
+        self.outbox.clear()
         self.wake_followers(False)

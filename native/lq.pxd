@@ -116,6 +116,7 @@ cdef extern from "lq_report.h" nogil:
 
 cdef extern from "lq_space.h" nogil:
     enum:
+        LQ_PRIORITIES
         LQ_PHASE_OPEN
         LQ_PHASE_DRAINING
         LQ_PHASE_STOPPED

@@ -27,7 +27,7 @@ from localq.tasks import Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from localq.config import QueueConfig
 
@@ -76,6 +76,7 @@ class Connection:
             on_watched=lambda: _call(me, Connection.watch),
             errors=failures,
             plain=frozenset({str, Task}),
+            freeze=_freeze,
         )
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.
         self._at_exit = lambda: _call(me, Connection.close_at_exit)
@@ -125,8 +126,11 @@ class Connection:
                 future._withdraw()
         if not wait:
             if self._is_owner:
-                self._space.set_phase(PHASE_DRAINING)
-                self.hold.call()
+                # What is parked is still to be sent; only then may workers that find nothing end.
+                me = weakref.ref(self)
+                client.on_sent = lambda: _call(me, Connection._drain)
+                if not client.parked:
+                    self._drain()
             return
         until = None if timeout is None else time.monotonic() + timeout
         try:
@@ -142,6 +146,12 @@ class Connection:
             raise
         self.check()  # what can't be done any more fails with its reason, not as cancelled
         self.end(PATIENCE if not client.waiting else 0.0)
+
+    def _drain(self) -> None:
+        self.client.on_sent = None
+        if not self._ended:
+            self._space.set_phase(PHASE_DRAINING)
+            self.hold.call()
 
     def _wait_for_others(self, until: float | None) -> None:
         """Clients that have attached may have work here as well: it is done like one's own, but no more is taken."""
@@ -197,6 +207,12 @@ class Connection:
         """The queue was dropped without being closed, and nothing waits any more: nobody can use it."""
         if not self._ended:
             self.end(PATIENCE)
+
+
+def _freeze(args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[TaskFuture[Any]]) -> object:
+    from localq.client.inputs import freeze  # only who has futures among arguments needs it
+
+    return freeze(args, kwargs, inputs)
 
 
 def _call(me: weakref.ref[Connection], method: object) -> None:

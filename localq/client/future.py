@@ -17,7 +17,7 @@ from localq.model import Generic, TaskStatus
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Any, TypeVar
+    from typing import Any, NoReturn, TypeVar
 
     R = TypeVar("R")
 else:
@@ -85,7 +85,8 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
     `concurrent.futures.Future` offers; it can be awaited too.
 
     Attributes:
-        task_id: names the task and its queue; other processes can read the result by it.
+        task_id: names the task and its queue; other processes can read the result by it. Empty while the task has not
+            been sent: it waits for the results of other tasks, or, where a call must not wait, for room.
         attempts: runs begun so far, known once it is done.
         worker_pid: the process of the last run, known once it is done.
     """
@@ -123,7 +124,14 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
         return wrap_future(self).__await__()
 
     def __repr__(self) -> str:
-        return f"<TaskFuture {self.task_id} {self.status}>"
+        status = self.status
+        return f"<TaskFuture {self.task_id or '(not sent)'} {status}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "cannot pickle 'TaskFuture' object: it stays in its process; among the arguments of a call it may be one"
+            " itself, or stand in a list, a tuple or the values of a dict, and its result goes in its place"
+        )
 
     # What concurrent.futures reaches for by name.
 
