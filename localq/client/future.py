@@ -133,23 +133,25 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
             " itself, or stand in a list, a tuple or the values of a dict, and its result goes in its place"
         )
 
-    # What concurrent.futures reaches for by name.
+    # What concurrent.futures reaches for by name. There they are attributes, and for type checkers here, too.
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]  # there they are attributes; nobody sets them here
-        return _STATES[self._native_state]
+    if not TYPE_CHECKING:
 
-    @property
-    def _condition(self) -> Condition:  # type: ignore[override]
-        return self._watched().condition
+        @property
+        def _state(self):
+            return _STATES[self._native_state]
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self._watched().waiters
+        @property
+        def _condition(self):
+            return self._watched().condition
 
-    @property
-    def _done_callbacks(self) -> list[Callable[[Any], object]]:
-        return self._watched().callbacks
+        @property
+        def _waiters(self):
+            return self._watched().waiters
+
+        @property
+        def _done_callbacks(self):
+            return self._watched().callbacks
 
     def _is_settled(self) -> bool:
         return self._native_state not in (_native.PENDING, _native.RUNNING)

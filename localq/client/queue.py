@@ -53,6 +53,20 @@ class QueueView:
 
     if TYPE_CHECKING:
 
+        @overload  # a future stands for its result: type checkers can follow that for the first two arguments
+        def delay(
+            self, fn: Callable[..., Coroutine[Any, Any, R]], a: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: Callable[..., R], a: TaskFuture[Any], /, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., Coroutine[Any, Any, R]], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
         @overload
         def delay(
             self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
@@ -325,6 +339,20 @@ class LocalQueue:
 
     if TYPE_CHECKING:
 
+        @overload  # a future stands for its result: type checkers can follow that for the first two arguments
+        def delay(
+            self, fn: Callable[..., Coroutine[Any, Any, R]], a: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(self, fn: Callable[..., R], a: TaskFuture[Any], /, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., Coroutine[Any, Any, R]], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+        ) -> TaskFuture[R]: ...
         @overload
         def delay(
             self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs

@@ -81,10 +81,39 @@ def test_an_argument_that_the_function_does_not_take_is_an_error(tmp_path: Path,
     assert ": error: " in mypy_says(tmp_path, call)
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("q.delay(area, q.delay(area, 3), height=4)", "TaskFuture[float]"),
+        ("q.delay(area, 3, q.delay(area, 3))", "TaskFuture[float]"),
+        ("q.delay(fetch, q.delay(area, 3))", "TaskFuture[bytes]"),
+        ("q.options(priority=1).delay(send, q.delay(area, 3))", "TaskFuture[int]"),
+    ],
+)
+def test_a_future_may_stand_for_an_argument(tmp_path: Path, call: str, expected: str) -> None:
+    assert mypy_says(tmp_path, f"reveal_type({call})").endswith(f'"localq.client.future.{expected}"\n')
+
+
 def test_a_future_is_one_of_concurrent_futures_with_that_result(tmp_path: Path) -> None:
     line = "from concurrent.futures import Future; future: Future[float] = q.delay(area, 3); print(future)"
 
     assert mypy_says(tmp_path, line) == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("list(as_completed([q.delay(area, 3)]))", "list[concurrent.futures._base.Future[float]]"),
+        ("wait([q.delay(area, 3)]).done", "set[concurrent.futures._base.Future[float]]"),
+        ("await asyncio.wrap_future(q.delay(area, 3))", "float"),
+        ("await asyncio.wait_for(q.delay(area, 3), 1)", "float"),
+        ("await asyncio.gather(q.delay(area, 3), q.delay(send, 'x'))", "tuple[float, int]"),
+    ],
+)
+def test_the_standard_library_s_functions_take_a_future(tmp_path: Path, call: str, expected: str) -> None:
+    line = f"import asyncio; from concurrent.futures import as_completed, wait; reveal_type({call})"
+
+    assert mypy_says(tmp_path, line).endswith(f'note: Revealed type is "{expected}"\n')
 
 
 def test_the_stub_of_the_native_core_is_what_the_module_has() -> None:
