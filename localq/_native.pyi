@@ -433,6 +433,12 @@ class Results:
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
+    @property
+    def _is_filled(self) -> bool:
+        """Is the next result here? Then `next` does not wait."""
+
+    def _fill(self, fetched: tuple[bool, list[Any]]) -> None:
+        """Take a chunk that was fetched elsewhere than in `_next_chunk`."""
 
 @final
 class Options:

@@ -310,14 +310,23 @@ cdef class Results:
     def __iter__(self):
         return self
 
+    @property
+    def _is_filled(self):
+        """Is the next result here? Then `next` does not wait."""
+        return self.at < self.size or bool(self.waiting)
+
+    def _fill(self, fetched):
+        """Take a chunk that was fetched elsewhere than in `_next_chunk`."""
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append(fetched)
+
     def __next__(self):
         cdef Py_ssize_t at
         while self.at >= self.size:
             fetched = self.waiting.pop(0) if self.waiting else self._next_chunk()      # StopIteration ends it
             if self.at < self.size:     # another thread was here while this one waited
-                if self.waiting is None:
-                    self.waiting = []
-                self.waiting.append(fetched)
+                self._fill(fetched)
                 break
             self.pairs, self.chunk = fetched
             self.size = len(self.chunk)

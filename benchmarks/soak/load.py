@@ -252,7 +252,7 @@ class Loader:
             seen: list[object] = list(itertools.islice(results, enough))
             if enough == items and next(results, None) is not None:
                 self._ledger.trouble("a map gave more results than items")
-            results.close()  # type: ignore[attr-defined]
+            results.close()
         except ENDED as error:
             for order in list(self.open.values()):
                 self._write(order, CLOSED, note=str(error))

@@ -119,9 +119,11 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
         _call(fn, self)
 
     def __await__(self) -> Generator[Any, None, R]:
-        from asyncio import wrap_future
+        if not self.done():
+            from localq.client.aio import until_done
 
-        return wrap_future(self).__await__()
+            yield from until_done(self, self._client)
+        return self.result()
 
     def __repr__(self) -> str:
         status = self.status

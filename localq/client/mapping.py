@@ -16,15 +16,21 @@ from threading import Lock
 
 from localq import _native
 from localq.errors import SerializationError, WorkerCrashed
+from localq.model import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import Any, Self, TypeVar
 
     from localq._native import Client, FunctionEntry, Submitter
+    from localq.client.aio import Feed, News
     from localq.client.future import TaskFuture
     from localq.monitor.progress import MapProgress
+
+    R = TypeVar("R")
+else:
+    R = None
 
 __all__ = ["ChunkSizes", "MapResults", "items_of"]
 
@@ -76,15 +82,18 @@ class ChunkSizes:
 class _Chunk:
     """Items on their way. They are kept until the chunk is done: it may have to be taken apart."""
 
-    __slots__ = ("future", "items")
+    __slots__ = ("future", "is_expected", "items")
 
     def __init__(self, future: TaskFuture[list[Any]], items: list[Any]) -> None:
         self.future = future
         self.items = items
+        self.is_expected = False  # by an event loop
 
 
-class MapResults(_native.Results):
-    """The iterator that `map` returns. An item's error is raised in its place; the iteration can go on after it."""
+class MapResults(_native.Results, Generic[R]):
+    """The iterator that `map` returns. An item's error is raised in its place; the iteration can go on after it.
+
+    Both `for` and `async for` read it; the latter suspends where the former waits."""
 
     def __init__(
         self,
@@ -93,6 +102,7 @@ class MapResults(_native.Results):
         entry: FunctionEntry,
         items: Iterator[Any],
         *,
+        feed: Feed | None,
         star: bool,
         sizes: ChunkSizes,
         workers: int,
@@ -107,6 +117,7 @@ class MapResults(_native.Results):
         entry.pending += 1  # as long as the map lives, its function stays published
         self._lock = Lock()  # two threads may share one iterator
         self._items = items
+        self._feed = feed
         self._star = star
         self._sizes = sizes
         self._most_ahead = AHEAD * workers + 2
@@ -119,6 +130,7 @@ class MapResults(_native.Results):
         self._exhausted = False
         self._closed = False
         self._failure: Exception | None = None  # of the iterable
+        self._news: News | None = None
         if progress is not None:
             progress.__enter__()
         try:
@@ -132,14 +144,20 @@ class MapResults(_native.Results):
     def _send_ahead(self) -> None:
         while not self._exhausted and len(self._ahead) < self._most_ahead:
             items: list[Any] = []
+            if self._feed is not None:
+                self._feed.most = self._sizes.next
             try:
                 items.extend(islice(self._items, self._sizes.next))
             except Exception as error:  # noqa: BLE001 - the iterable's own: raised in its place, after earlier results
                 self._failure = error
-            self._exhausted = self._failure is not None or not items
-            if items:
-                self._sizes.sent(len(items))
-                self._ahead.extend(self._send(items))
+            self._exhausted = self._failure is not None or not (items or self._may_get_more())
+            if not items:
+                return
+            self._sizes.sent(len(items))
+            self._ahead.extend(self._send(items))
+
+    def _may_get_more(self) -> bool:
+        return self._feed is not None and not self._feed.has_ended
 
     def _send(self, items: list[Any]) -> list[_Chunk]:
         """One chunk, or, where something in it can't travel, one for each item."""
@@ -152,51 +170,87 @@ class MapResults(_native.Results):
 
     def _next_chunk(self) -> tuple[bool, list[Any]]:
         """Wait for a chunk: (whether it holds (ok, value) pairs, its results)."""
+        if self._feed is not None:
+            raise TypeError("a map over an async iterable is read by `async for`")
         with self._lock:
-            return self._receive()
-
-    def _receive(self) -> tuple[bool, list[Any]]:
-        try:
-            while True:
-                self._send_ahead()
-                if not self._ahead:
-                    failure, self._failure = self._failure, None
-                    self.close()
-                    raise failure or StopIteration
-                chunk = self._wait()
-                if not self._must_come_apart(chunk):
-                    return self._open(chunk)
-                self._take_apart(chunk)
-        except StopIteration:
-            raise
-        except KeyboardInterrupt:  # whoever pressed that wants an end of it
-            for chunk in self._ahead:
-                chunk.future.cancel()
-            self.close()
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def _wait(self) -> _Chunk:
-        if self._ordered:
-            chunk = self._ahead[0]
-            self._wait_until_done(chunk)
-            return self._ahead.popleft()
-        while True:
-            self._client.reap()
-            for at, chunk in enumerate(self._ahead):
-                if chunk.future.done():
-                    del self._ahead[at]
-                    return chunk
-            self._client.wait_any(self._left())
-
-    def _wait_until_done(self, chunk: _Chunk) -> None:
-        while not chunk.future.done():
             try:
-                chunk.future.exception(self._left())
-            except TimeoutError:
-                self._left()  # raises when it was the map's own time that ran out
+                while (found := self._take()) is None:
+                    self._wait()
+            except StopIteration:
+                raise
+            except KeyboardInterrupt:
+                self._give_up()
+                raise
+            except BaseException:
+                self.close()
+                raise
+            return found
+
+    async def _next_chunk_async(self) -> tuple[bool, list[Any]]:
+        try:
+            while (found := self._take()) is None:
+                await self._wait_async()
+        except StopIteration:
+            raise StopAsyncIteration from None
+        except Exception:
+            self.close()
+            raise
+        except BaseException:  # cancelled, or Ctrl-C
+            self._give_up()
+            raise
+        return found
+
+    def _take(self) -> tuple[bool, list[Any]] | None:
+        """The next chunk, if it is done. Raises StopIteration, or what the iterable raised, at the end."""
+        while True:
+            self._send_ahead()
+            if not self._ahead:
+                if self._may_get_more():
+                    return None
+                failure, self._failure = self._failure, None
+                self.close()
+                raise failure or StopIteration
+            chunk = self._done_chunk()
+            if chunk is None:
+                return None
+            if not self._must_come_apart(chunk):
+                return self._open(chunk)
+            self._take_apart(chunk)
+
+    def _done_chunk(self) -> _Chunk | None:
+        """Of those that are done, the one whose turn it is."""
+        self._client.reap()
+        for at, chunk in enumerate(self._ahead):
+            if chunk.future.done():
+                del self._ahead[at]
+                return chunk
+            if self._ordered:
+                break
+        return None
+
+    def _wait(self) -> None:
+        left = self._left()
+        if not self._ordered:
+            self._client.wait_any(left)
+            return
+        try:
+            self._ahead[0].future.exception(left)
+        except TimeoutError:
+            self._left()  # raises when it was the map's own time that ran out
+
+    async def _wait_async(self) -> None:
+        if self._news is None:
+            from localq.client.aio import News
+
+            self._news = News()
+        if self._feed is not None:
+            self._feed.start(self._news)
+        for chunk in self._ahead:
+            if not chunk.is_expected:
+                chunk.is_expected = True
+                self._news.expect(chunk.future, self._client)
+        await self._news.wait(self._left())
+        self._left()
 
     def _left(self) -> float:
         """Seconds to wait at most before looking at the clock and the progress again."""
@@ -240,6 +294,20 @@ class MapResults(_native.Results):
             raise RuntimeError("the function raised StopIteration") from error
         raise error
 
+    # event loops
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R:
+        while not self._is_filled:
+            self._fill(await self._next_chunk_async())
+        return next(self)
+
+    if TYPE_CHECKING:
+
+        def __next__(self) -> R: ...
+
     # chunks that failed as a whole
 
     def _must_come_apart(self, chunk: _Chunk) -> bool:
@@ -257,6 +325,12 @@ class MapResults(_native.Results):
 
     # the end
 
+    def _give_up(self) -> None:
+        """Whoever interrupts it wants an end of it: what runs is stopped as well."""
+        for chunk in self._ahead:
+            chunk.future.cancel()
+        self.close()
+
     def close(self) -> None:
         """Let go: what has not started will not run. Called by itself at the end and when an error ends the
         iteration."""
@@ -264,6 +338,8 @@ class MapResults(_native.Results):
             self._closed = True
             self._entry.pending -= 1
         self._exhausted = True
+        if self._feed is not None:
+            self._feed.close()
         for chunk in self._ahead:
             chunk.future._withdraw()
         self._ahead.clear()
@@ -276,9 +352,14 @@ class MapResults(_native.Results):
             self.close()
 
 
-def items_of(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[Any], int | None]:
-    """One iterator over all of them in step, and how many items it will give if that is known."""
+def items_of(iterables: tuple[Any, ...]) -> tuple[Iterator[Any], int | None, Feed | None]:
+    """One iterator over all of them in step; how many items it will give if that is known; itself, if it is a feed."""
+    if len(iterables) == 1 and hasattr(iterables[0], "__aiter__") and not hasattr(iterables[0], "__iter__"):
+        from localq.client.aio import Feed
+
+        feed = Feed(iterables[0])
+        return feed, None, feed
     hints = [length_hint(iterable, -1) for iterable in iterables]
     known = [hint for hint in hints if hint >= 0]
     total = min(known) if len(known) == len(hints) else None
-    return (iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)), total
+    return (iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)), total, None

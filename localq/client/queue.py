@@ -20,7 +20,7 @@ from localq.pool.processes import started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
     from datetime import datetime
     from types import TracebackType
     from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from localq._native import Reading
     from localq.client.connection import Connection
     from localq.client.future import TaskFuture
+    from localq.client.mapping import MapResults
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway
@@ -85,13 +86,13 @@ class QueueView:
         self,
         fn: Callable[..., R] | str,
         /,
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         chunksize: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
         progress: bool | ProgressCallback = False,
         return_exceptions: bool = False,
-    ) -> Iterator[R]:
+    ) -> MapResults[R]:
         """`fn` over the items of the iterables; see `LocalQueue.map`."""
         if not iterables:
             raise ConfigError("map() needs at least one iterable")
@@ -101,28 +102,28 @@ class QueueView:
         self,
         fn: Callable[..., R] | str,
         /,
-        iterable: Iterable[Iterable[Any]],
+        iterable: Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]],
         *,
         chunksize: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
         progress: bool | ProgressCallback = False,
         return_exceptions: bool = False,
-    ) -> Iterator[R]:
+    ) -> MapResults[R]:
         """`fn(*item)` for each item; see `LocalQueue.starmap`."""
         return self._map(fn, (iterable,), True, chunksize, ordered, timeout, progress, return_exceptions)
 
     def _map(
         self,
         fn: Callable[..., R] | str,
-        iterables: tuple[Iterable[Any], ...],
+        iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         star: bool,
         chunksize: int | None,
         ordered: bool,
         timeout: float | None,
         progress: bool | ProgressCallback,
         return_exceptions: bool,
-    ) -> Iterator[R]:
+    ) -> MapResults[R]:
         from localq.client.mapping import ChunkSizes, MapResults, items_of
 
         check_whole("chunksize", chunksize, 1)
@@ -131,7 +132,7 @@ class QueueView:
             raise ConfigError(f"progress must be True, False or a callable(done, failed, total); got {progress!r}")
         client = self._connection.client
         client.check_open()
-        items, total = items_of(iterables)
+        items, total, feed = items_of(iterables)
         shown = None
         if progress is not False:
             from localq.monitor.progress import MapProgress
@@ -142,6 +143,7 @@ class QueueView:
             self._submitter,
             self._connection.resolve(fn),
             items,
+            feed=feed,
             star=star,
             sizes=ChunkSizes(total, self._workers, 1 if self._is_limited else chunksize, self._memory),
             workers=self._workers,
@@ -469,13 +471,13 @@ class LocalQueue:
         self,
         fn: Callable[..., R] | str,
         /,
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         chunksize: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
         progress: bool | ProgressCallback = False,
         return_exceptions: bool = False,
-    ) -> Iterator[R]:
+    ) -> MapResults[R]:
         """`fn` over the items of the iterables in step, like the built-in `map`, in the workers.
 
         Lazy: the iterables are read only a little ahead of what was consumed, so they may be endless. Items travel in
@@ -484,6 +486,7 @@ class LocalQueue:
         back can't be rebuilt here, to find which it was (with chunksize=1 none does).
 
         Args:
+            iterables: or one async iterable; then only `async for` can read the results.
             chunksize: items sent together; None: automatic.
             ordered: results in the order of the items; False: as they come.
             timeout: seconds for the whole map, from this call on.
@@ -491,7 +494,8 @@ class LocalQueue:
             return_exceptions: True to get a failed item's exception as its result instead of raising it.
 
         Returns:
-            An iterator. An item's exception is raised in its place; the iterator can be asked on after that.
+            An iterator, for `async for` too. An item's exception is raised in its place; the iterator can be asked on
+            after that.
 
         Raises:
             TimeoutError: from the iterator, when time ran out.
@@ -511,14 +515,14 @@ class LocalQueue:
         self,
         fn: Callable[..., R] | str,
         /,
-        iterable: Iterable[Iterable[Any]],
+        iterable: Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]],
         *,
         chunksize: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
         progress: bool | ProgressCallback = False,
         return_exceptions: bool = False,
-    ) -> Iterator[R]:
+    ) -> MapResults[R]:
         """`fn(*item)` for each item; everything else as `map`."""
         return self._view.starmap(
             fn,
@@ -620,9 +624,16 @@ class LocalQueue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        from asyncio import get_running_loop
+        """As `__exit__`, while the event loop goes on. Cancelled, it waits for nothing any more."""
+        from asyncio import CancelledError
 
-        await get_running_loop().run_in_executor(None, self.__exit__, kind, error, traceback)
+        from localq.client.aio import beside
+
+        try:
+            await beside(self.__exit__, kind, error, traceback)
+        except CancelledError:
+            self.close(cancel_pending=True, timeout=0.0)
+            raise
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self._client.pending} pending"
