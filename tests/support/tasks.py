@@ -44,6 +44,12 @@ def add(left: int, right: int = 1) -> int:
     return left + right
 
 
+def combine(number: int, *others: int) -> int:
+    """Return a number that depends on all of them, after a moment's work."""
+    sum(range(20_000))
+    return (number + sum(others)) % 1_000_003
+
+
 def fail(message: str = "on purpose", code: int = 7) -> NoReturn:
     """Raise Mishap."""
     raise Mishap(message, code)
