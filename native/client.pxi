@@ -959,6 +959,7 @@ cdef class Client:
     cdef int line_up(self, Future future, Parcel parcel) except -1:
         cdef int priority = parcel.options.priority if parcel.options.priority >= 0 else future.entry.priority
         self.outbox.lines[priority if priority >= 0 else parcel.options.default_priority].append(future)
+        parcel.is_in_line = True
         self.in_line += 1
         self.watched += 1
         return 0
@@ -1033,26 +1034,34 @@ cdef class Client:
                                    if parcel.kind == LQ_KIND_CALL else self.encode_items_slowly(future.entry, positional[0]))
             if <size_t>len(payload) > 0xffffffffu:
                 raise too_long(len(payload))
+            if not future.is_parked():      # the arguments' own code may have let others in
+                return 0
+            parcel.format, parcel.payload, parcel.frozen = format, payload, None
+            if self.in_line == 0 and self.post(future) == LQ_OK:
+                return 0
             self.watch_line()
-        except BaseException as error:      # the arguments' own code may raise anything
+        except BaseException as error:      # that code may raise anything
             future.settle(IS_ERROR, error)
             return 0
-        if future.is_parked():              # that code may have let others in
+        if future.is_parked():
             self.outbox.blocked.discard(future)
-            parcel.format, parcel.payload, parcel.frozen = format, payload, None
             self.line_up(future, parcel)
         return 0
 
     cdef int unpark(self, Future future) except -1:
         """It ends without being sent."""
         cdef Parcel parcel = <Parcel>future.value
-        if parcel.payload is None:
-            self.outbox.blocked.discard(future)
-        else:
-            self.in_line -= 1
-            self.watched -= 1
+        self.forget_parked(future, parcel)
         future.entry.pending -= 1
         future.entry = None
+        return 0
+
+    cdef int forget_parked(self, Future future, Parcel parcel) except -1:
+        if parcel.is_in_line:
+            self.in_line -= 1
+            self.watched -= 1
+        else:
+            self.outbox.blocked.discard(future)
         return 0
 
     cdef int send_parked(self) except -1:
@@ -1103,8 +1112,7 @@ cdef class Client:
                 future.slot = future.generation = 0
         if status == LQ_OK:
             self.outbox.stuck_ns = 0
-            self.in_line -= 1
-            self.watched -= 1
+            self.forget_parked(future, parcel)
             future.value = None
             return LQ_OK
         lq_client_discard(&self.client, index)

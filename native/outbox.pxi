@@ -9,6 +9,7 @@ cdef class Parcel:
     cdef bytes payload                # the arguments, encoded; None while inputs are missing
     cdef object frozen                # until then: the arguments as they were at the call; see localq.client.inputs
     cdef Py_ssize_t missing           # inputs that are not done
+    cdef bint is_in_line              # it waits for room, and is counted as that
 
 
 @cython.final

@@ -102,3 +102,12 @@ def test_stream_lines_counts_every_line(tmp_path: Path) -> None:
     assert sum(counts.values()) == written
     assert re.search(r"peak memory of this process: \d+ MB, \d+ MB of it before", shown), shown
     assert set(os.listdir(tmp_path)) == before
+
+
+def test_async_service_answers_every_request_and_keeps_its_loop_free(tmp_path: Path) -> None:
+    shown = run(tmp_path, "async_service.py", "--requests", "5")
+
+    assert re.findall(r"^request (\d): 'the' 2400 times$", shown, re.MULTILINE) == list("01234")
+    assert "texts per length: [3, 5, 6]" in shown
+    assert "given up after 0.1 s" in shown
+    assert int(re.findall(r"its turn ([\d,]+) times", shown)[0].replace(",", "")) > 100

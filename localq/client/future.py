@@ -82,7 +82,11 @@ def _call(callback: Callable[[Any], object], future: TaskFuture[Any]) -> None:
 
 class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, like result(), is the first one's
     """The handle on one task: `result()`, `exception()`, `done()`, `cancel()`, and everything else that
-    `concurrent.futures.Future` offers; it can be awaited too.
+    `concurrent.futures.Future` offers. As an argument of another call it stands for its result.
+
+    It can be awaited, in any event loop. Cancelling the coroutine that awaits it (`asyncio.timeout`, a TaskGroup)
+    cancels the task; `asyncio.shield` prevents that. Awaiting a task that somebody else has cancelled raises
+    TaskCancelled.
 
     Attributes:
         task_id: names the task and its queue; other processes can read the result by it. Empty while the task has not

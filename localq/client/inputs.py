@@ -38,7 +38,7 @@ def freeze(args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[TaskFutur
     """
     futures = {id(future) for future in inputs}
     if all(type(value) in FIXED or id(value) in futures for value in (*args, *kwargs.values())):
-        return _Plain(args, kwargs, futures)
+        return _Plain(args, kwargs)
     try:
         return _Pickled((args, kwargs), futures)
     except Exception as error:
@@ -48,19 +48,20 @@ def freeze(args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[TaskFutur
 class _Plain:
     """Futures, and values that can't change: no container to copy."""
 
-    __slots__ = ("_args", "_futures", "_kwargs")
+    __slots__ = ("_args", "_kwargs")
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], futures: set[int]) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._args = args
-        self._kwargs = kwargs
-        self._futures = futures
+        self._kwargs = kwargs or None  # there may be a million of these
 
     def fill(self) -> Arguments:
         """The call's arguments, now that all inputs are done."""
-        return tuple(map(self._value, self._args)), {name: self._value(value) for name, value in self._kwargs.items()}
+        kwargs = self._kwargs or {}
+        return tuple(map(_value, self._args)), {name: _value(value) for name, value in kwargs.items()}
 
-    def _value(self, value: Any) -> Any:
-        return value.result(0) if id(value) in self._futures else value
+
+def _value(value: Any) -> Any:
+    return value if type(value) in FIXED else value.result(0)
 
 
 class _Pickled:

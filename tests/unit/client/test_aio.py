@@ -323,7 +323,7 @@ def test_a_map_reads_only_a_little_ahead_and_lets_the_loop_go_on(run: Run, lone,
         await held
 
     run(main())
-    eventually(lambda: not lone._client.waiting)
+    eventually(lambda: lone._client.reap() == lone._client.waiting == 0)
 
 
 def test_a_map_s_errors_come_in_their_places_and_it_goes_on(run: Run, q):
@@ -371,7 +371,7 @@ def test_a_map_s_time_limit_holds_and_cancelling_ends_it(run: Run, lone, gate):
         assert [result async for result in results] == []
 
     run(main())
-    eventually(lambda: not lone._client.waiting)
+    eventually(lambda: lone._client.reap() == lone._client.waiting == 0)
     audit(lone)
 
 

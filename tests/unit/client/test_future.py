@@ -309,6 +309,56 @@ def test_a_large_result_is_read_by_many_threads_at_once(q):
     assert found[0] == value
 
 
+def test_many_threads_wait_at_once_each_for_its_own_and_for_all(q, gate):
+    held = q.delay(tasks.slow, gate.path, -1)
+    every = [q.delay(tasks.add, held, number) for number in range(40)]
+    found: list[int] = []
+
+    def wait_for(future: TaskFuture[Any]) -> None:
+        found.append(future.result(PATIENCE))
+
+    def wait_for_all() -> None:
+        found.append(len(standard.wait(every, PATIENCE).done))
+
+    threads = [threading.Thread(target=wait_for, args=(future,)) for future in every]
+    threads += [threading.Thread(target=wait_for_all) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    gate.open()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+    assert sorted(found) == sorted([*range(-1, 39), *[40] * 10])
+    audit(q)
+
+
+def test_tens_of_thousands_of_futures_are_alive_at_once(gate):
+    with LocalQueue(workers=2, capacity=60_000) as queue, gate:
+        queue.delay(tasks.slow, gate.path)
+        queue.delay(tasks.slow, gate.path)
+        every = [queue.delay(tasks.same, number) for number in range(50_000)]
+        needing = [queue.delay(tasks.same, future) for future in every[:10_000]]
+        gate.open()
+
+        assert [future.result(2 * PATIENCE) for future in every] == list(range(50_000))
+        assert [future.result(2 * PATIENCE) for future in needing] == list(range(10_000))
+        audit(queue)
+
+
+def test_futures_dropped_without_reading_leave_nothing_in_this_process():
+    with LocalQueue(workers=2) as queue:
+        futures = [queue.delay(tasks.same, {number}) for number in range(3000)]
+        dropped = [weakref.ref(future) for future in futures]
+        last = futures.pop()
+        del futures
+        last.result(PATIENCE)
+        eventually(lambda: queue._client.reap() == queue._client.waiting == 0)
+        del last
+
+        assert [future for future in dropped if future() is not None] == []
+        audit(queue)
+
+
 # ---- event loops
 
 
