@@ -108,6 +108,8 @@ cdef class Future:
     cdef bint join(self, object who) except -1:
         """Have `who` told when it is done; False when it is done already."""
         if self.state == IS_PENDING and self.audience is None:
+            if not lq_client_is_ours(&self.client.client):
+                raise self.client.closed_error("this process was forked from the one that opened the queue; only there it is done")
             audience = []
             self.client.watched += 1
             try:
@@ -266,14 +268,20 @@ cdef class Future:
         cdef list audience = self.audience
         cdef Client client
         self.audience = None
+        failure = None
         for who in audience:
-            if isinstance(who, Future):
-                client = (<Future>who).client
-                # Whoever is sorting already goes on with these: no recursion, however long a chain is.
-                if client.outbox.arrivals and not client.outbox.is_sorting:
-                    client.sort_arrivals()
-            else:
-                who(self)
+            try:
+                if isinstance(who, Future):
+                    client = (<Future>who).client
+                    # Whoever is sorting already goes on with these: no recursion, however long a chain is.
+                    if client.outbox.arrivals and not client.outbox.is_sorting:
+                        client.sort_arrivals()
+                else:
+                    who(self)
+            except BaseException as error:      # Ctrl-C, or of a callback: the others still want to be told
+                failure = error
+        if failure is not None:
+            raise failure
         return 0
 
     cdef bint become(self, State state, object value):
@@ -1040,6 +1048,14 @@ cdef class Client:
             if self.in_line == 0 and self.post(future) == LQ_OK:
                 return 0
             self.watch_line()
+        except KeyboardInterrupt:           # it is for who waits; this is done again when somebody looks next
+            if future.is_parked() and parcel.payload is not None:
+                self.outbox.blocked.discard(future)
+                self.line_up(future, parcel)
+            elif future.is_parked():
+                parcel.missing = max(parcel.missing, 1)
+                self.outbox.arrivals.append((future, source))
+            raise
         except BaseException as error:      # that code may raise anything
             future.settle(IS_ERROR, error)
             return 0

@@ -641,7 +641,7 @@ class LocalQueue:
             raise
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self._client.pending} pending"
+        state = "closed" if self.closed else f"{self._client.waiting} pending"
         return f"<LocalQueue {self.name} {self.config.workers} workers, {state}>"
 
 

@@ -485,3 +485,65 @@ def test_a_forked_child_is_told_that_what_waits_for_inputs_is_not_its_own(tmp_pa
     )
 
     assert told == "0 None\n"
+
+
+def test_a_forked_child_can_not_pass_its_parent_s_futures_to_a_queue_of_its_own(tmp_path):
+    told = run_script(
+        tmp_path,
+        """
+        import os, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from localq import LocalQueue, QueueClosed
+
+        with LocalQueue(workers=1) as q:
+            held = q.delay(time.sleep, 0.3)
+            pid = os.fork()
+            if pid == 0:
+                with LocalQueue(workers=1) as own:
+                    try:
+                        own.delay(str, held)
+                    except QueueClosed:
+                        os._exit(0 if own.delay(str, own.delay(str, 1)).result(5) == "1" else 2)
+                os._exit(1)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), held.result(5))
+        """,
+    )
+
+    assert told == "0 None\n"
+
+
+def test_ctrl_c_while_arguments_are_filled_in_is_the_waiting_call_s_and_costs_no_task(tmp_path):
+    told = run_script(
+        tmp_path,
+        """
+        import os, signal, time
+        from localq import LocalQueue
+
+        class Interrupting:
+            def __init__(self, times):
+                self.times = times
+            def __reduce__(self):
+                return rebuild, (self.times,)
+
+        def rebuild(times):
+            if os.getpid() == parent and times and not interrupted:
+                interrupted.append(1)
+                os.kill(parent, signal.SIGINT)
+                time.sleep(1)
+            return Interrupting(times)
+
+        def times_of(value, other):
+            return value.times
+
+        parent, interrupted = os.getpid(), []
+        with LocalQueue(workers=1) as q:
+            future = q.delay(times_of, Interrupting(3), q.delay(int, 5))
+            try:
+                print(future.result(10))
+            except KeyboardInterrupt:
+                print("interrupted")
+            print(future.result(10))
+        """,
+    )
+
+    assert told == "interrupted\n3\n"
