@@ -374,9 +374,9 @@ class LocalQueue:
                 is sent once all of these are done (they may be another queue's), and no worker waits for them. If
                 one fails, so does this task, with that same exception; if one is cancelled, so is this task.
 
-        Waits only while the queue is full; `options(full_timeout=...)` bounds that. On the thread of a running event loop it
-        never waits: the call is kept in this process and sent as room comes. An argument that can't be sent fails the
-        task, not this call: its future has a SerializationError that names the part to blame.
+        Waits only while the queue is full; `options(full_timeout=...)` bounds that. On the thread of a running event
+        loop it never waits: the call is kept in this process and sent as room comes. An argument that can't be sent
+        fails the task, not this call: its future has a SerializationError that names the part to blame.
 
         Raises:
             QueueClosed: the queue was closed, or this process was forked from the one that opened it.

@@ -183,7 +183,7 @@ def test_callers_that_wait_for_room_get_their_share(gate):
         kept = [overflowing(queue).delay(tasks.same, number) for number in range(2000)]
         gate.open()
 
-        assert queue.options(timeout=PATIENCE).delay(tasks.same, "now").result(PATIENCE) == "now"
+        assert queue.options(full_timeout=PATIENCE).delay(tasks.same, "now").result(PATIENCE) == "now"
         assert [future.result(PATIENCE) for future in kept] == list(range(2000))
 
 
@@ -298,9 +298,9 @@ def test_a_full_queue_is_told_to_an_event_loop_that_asks_for_it(gate):
     async def main() -> None:
         queue.delay(tasks.noop)
         for _ in range(CAPACITY - 2):
-            queue.options(timeout=0).delay(tasks.noop)
+            queue.options(full_timeout=0).delay(tasks.noop)
         with pytest.raises(QueueFull):
-            queue.options(timeout=0).delay(tasks.noop)
+            queue.options(full_timeout=0).delay(tasks.noop)
         gate.open()
 
     with LocalQueue(workers=1, capacity=CAPACITY) as queue, gate:
