@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from localq.errors import TaskFailed as TaskFailed
     from localq.errors import TaskTimeout as TaskTimeout
     from localq.errors import WorkerCrashed as WorkerCrashed
+    from localq.errors import WorkersEnded as WorkersEnded
     from localq.model import Priority as Priority
     from localq.model import TaskResult as TaskResult
     from localq.model import TaskStatus as TaskStatus
@@ -74,6 +75,7 @@ __all__ = [
     "TaskStatus",
     "TaskTimeout",
     "WorkerCrashed",
+    "WorkersEnded",
     "current_task",
     "task",
 ]

@@ -4,9 +4,9 @@
 Used by every floor and by users. Facts are attributes; each class makes its own sentence from them. A class
 says when you get it and when you do not. All of them survive pickling with their attributes and notes.
 
-`QueueFull` and `TaskCancelled` belong here too, but live in `localq.caller_errors` until somebody asks for
-them: they derive from classes of `queue` and `concurrent.futures`, whose import costs more than starting a
-bare interpreter, and the supervisor never needs them.
+Some that belong here live elsewhere until somebody asks for them, because they derive from classes of the standard
+library whose import costs more than starting a bare interpreter, and the supervisor never needs them: `QueueFull` and
+`TaskCancelled` in `localq.caller_errors`, and in `localq.pool_errors` what is a `BrokenProcessPool` as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from localq.caller_errors import QueueFull as QueueFull
     from localq.caller_errors import TaskCancelled as TaskCancelled
+    from localq.pool_errors import InitializerFailed as InitializerFailed
+    from localq.pool_errors import SupervisorLost as SupervisorLost
+    from localq.pool_errors import WorkerCrashed as WorkerCrashed
+    from localq.pool_errors import WorkersEnded as WorkersEnded
 
 __all__ = [
     "AttachError",
@@ -39,16 +43,22 @@ __all__ = [
     "TaskFailed",
     "TaskTimeout",
     "WorkerCrashed",
+    "WorkersEnded",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("QueueFull", "TaskCancelled"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from localq import caller_errors
+    if name in ("QueueFull", "TaskCancelled"):
+        from localq import caller_errors
 
-    # Kept, so that the next look-up finds it without coming here.
-    return globals().setdefault(name, getattr(caller_errors, name))
+        found = getattr(caller_errors, name)
+    elif name in ("InitializerFailed", "SupervisorLost", "WorkerCrashed", "WorkersEnded"):
+        from localq import pool_errors
+
+        found = getattr(pool_errors, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, found)  # kept: the next look-up finds it without coming here
 
 
 class LocalqError(Exception):
@@ -96,26 +106,6 @@ class FunctionNotFound(LocalqError, LookupError):
         super().__init__(f"function {name!r} cannot be found: {reason}")
         self.name = name
         self.reason = reason
-
-
-class SupervisorLost(LocalqError):
-    """The supervisor ended under you and no new one could take its place.
-
-    `pid` is the process that ended; `exit_status` is as in `subprocess` (negative: a signal), None when unknown.
-    """
-
-    def __init__(self, pid: int, exit_status: int | None = None) -> None:
-        super().__init__(f"the supervisor (pid {pid}) {_ending(exit_status)}, and the queue ended with it")
-        self.pid = pid
-        self.exit_status = exit_status
-
-
-class InitializerFailed(LocalqError):
-    """`initializer` raised in a worker, so no worker can start. `traceback` is the text made there."""
-
-    def __init__(self, traceback: str) -> None:
-        super().__init__(f"initializer raised in a worker:\n\n{traceback.rstrip()}")
-        self.traceback = traceback
 
 
 class TaskError(LocalqError):
@@ -166,51 +156,6 @@ class TaskExpired(TaskError):
             task_id=task_id,
             attempts=attempts,
         )
-
-
-class WorkerCrashed(TaskError):
-    """The worker's process ended while the function ran, and no retry was left.
-
-    Exactly one of `exit_signal` and `exit_status` is set, or neither where the end could not be observed (the worker
-    ended together with its supervisor). `function` is the name of what it ran, "" when that is not known.
-    `peak_memory` is the most memory that the process ever had resident, in bytes; None when not known.
-    `out_of_memory` is True when the kernel killed it because its control group had no memory left. `stack` is the last
-    Python stack of the process, as faulthandler writes it: for fatal signals (SIGSEGV, SIGABRT, ...), "" otherwise,
-    because whom SIGKILL ends can't say anything.
-    """
-
-    def __init__(
-        self,
-        pid: int,
-        exit_signal: int | None = None,
-        exit_status: int | None = None,
-        *,
-        function: str = "",
-        peak_memory: int | None = None,
-        out_of_memory: bool = False,
-        stack: str = "",
-        task_id: str | None = None,
-        attempts: int = 0,
-    ) -> None:
-        is_known = exit_signal is not None or exit_status is not None
-        ending = (
-            _ending(exit_status if exit_signal is None else -exit_signal) if is_known else "ended with its supervisor"
-        )
-        memory = f" Its memory was {peak_memory >> 20} MiB at the most." if peak_memory else ""
-        super().__init__(
-            f"worker {pid} {ending} while it ran{' ' + function if function else ''}."
-            f" {_advice(exit_signal, exit_status, out_of_memory, bool(stack))}{memory}"
-            " With max_retries= such a task runs again." + (f"\n\n{stack}" if stack else ""),
-            task_id=task_id,
-            attempts=attempts,
-        )
-        self.pid = pid
-        self.exit_signal = exit_signal
-        self.exit_status = exit_status
-        self.function = function
-        self.peak_memory = peak_memory
-        self.out_of_memory = out_of_memory
-        self.stack = stack
 
 
 class SerializationError(TaskError, TypeError):
@@ -271,45 +216,3 @@ class SpaceCorrupt(SpaceError):
         super().__init__(f"the {structure} of the queue is damaged: {detail}")
         self.structure = structure
         self.detail = detail
-
-
-def _ending(exit_status: int | None) -> str:
-    """How a process ended, in words; `exit_status` as in `subprocess`."""
-    if exit_status is None:
-        return "ended for an unknown reason"
-    if exit_status < 0:
-        return f"was killed by {_signal_name(-exit_status)}"
-    return f"ended with exit status {exit_status}"
-
-
-def _signal_name(number: int) -> str:
-    from signal import Signals
-
-    try:
-        return Signals(number).name
-    except ValueError:  # a real-time signal: only the first and the last have names
-        return f"signal {number}"
-
-
-def _advice(exit_signal: int | None, exit_status: int | None, out_of_memory: bool, has_stack: bool) -> str:
-    """What to do next, for whoever reads a `WorkerCrashed`."""
-    if out_of_memory:
-        return (
-            "The kernel's out-of-memory killer did that: give the task less to hold, or its control group more memory."
-        )
-    if exit_signal is None:
-        if exit_status is None:
-            return "Somebody killed the supervisor, which was replaced; its workers end with it."
-        return "The function, or a library under it, called os._exit() or exit()."
-    match _signal_name(exit_signal):
-        case "SIGKILL":
-            return "Nobody but the kernel or a person sends that: look for the out-of-memory killer in dmesg."
-        case "SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGFPE" | "SIGABRT":
-            where = (
-                "where, the stack below says"
-                if has_stack
-                else "call the function directly under `python -X faulthandler` to see where"
-            )
-            return f"Native code crashed: {where}."
-        case _:
-            return "Find out who sends that signal."

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up. A module imports only from its own floor and from those before it.
 FLOORS = (
-    ("errors", "caller_errors", "record", "model", "config", "machine", "addresses"),
+    ("errors", "caller_errors", "pool_errors", "record", "model", "config", "machine", "addresses"),
     ("_native",),
     ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "pickling", "by_value", "captures"),
     ("pool",),
@@ -50,11 +50,13 @@ PUBLIC = frozenset(
     """
     LocalQueue TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
-    TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed SerializationError ResultExpired
-    FunctionNotFound
-    SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback AttachError
+    TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed WorkersEnded SerializationError
+    ResultExpired FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback AttachError
     """.split()
 )
+
+#: Made, or asked for by name, where a pool broke: each is a `BrokenProcessPool`, whose module loads much of `HEAVY`.
+LATE = ("InitializerFailed", "SupervisorLost", "WorkerCrashed", "WorkersEnded")
 
 SPDX = "SPDX-License-Identifier: MIT"
 
@@ -225,7 +227,7 @@ def rich_outside_the_monitor(root: Path) -> list[str]:
 def side_effects(root: Path, *modules: str) -> list[str]:
     """What a fresh interpreter has after importing `modules`, public names and all, that it had not before."""
     probe = [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(root)]
-    probe += [json.dumps(ALLOWED), json.dumps(sorted(HEAVY)), json.dumps(modules)]
+    probe += [json.dumps(ALLOWED), json.dumps(sorted(HEAVY)), json.dumps(LATE), json.dumps(modules)]
     answer = subprocess.run(probe, capture_output=True, text=True, timeout=50)
     if answer.returncode:
         return [f"importing {', '.join(modules)} failed:\n{answer.stderr}"]
@@ -236,7 +238,7 @@ def side_effects(root: Path, *modules: str) -> list[str]:
 #: -S keeps site-packages and an editable install's hooks out; what the allowed modules bring is there beforehand.
 PROBE = """
 import atexit, importlib, json, os, signal, sys
-root, allowed, heavy, modules = sys.argv[1], *map(json.loads, sys.argv[2:])
+root, allowed, heavy, late, modules = sys.argv[1], *map(json.loads, sys.argv[2:])
 for name in allowed:
     importlib.import_module(name)
 
@@ -282,7 +284,7 @@ loaded, before = set(sys.modules), state()
 for name in modules:
     module = importlib.import_module(name)
     for public in getattr(module, "__all__", ()):
-        getattr(module, public)
+        public in late or getattr(module, public)
 for what, now in state().items():
     effects += [f"{what} is new: {new}" for new in sorted(now - before[what], key=str)]
     effects += [f"{what} is gone: {old}" for old in sorted(before[what] - now, key=str)]

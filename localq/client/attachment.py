@@ -11,7 +11,7 @@ import os
 
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_WORKER
 from localq.config import QueueConfig
-from localq.errors import AttachError, InitializerFailed, QueueClosed
+from localq.errors import AttachError, QueueClosed
 from localq.pool.attach import Reached, reach
 from localq.pool.processes import ended_by, open_process
 
@@ -47,7 +47,7 @@ class Attachment:
             return lambda: QueueClosed(f"the process that owned it ({self._owner}) has ended")
         phase = self._space.phase
         if phase == PHASE_BROKEN:
-            return lambda: InitializerFailed("its workers could not be started; its owner knows why")
+            return _workers_failed
         if phase >= PHASE_STOPPED and not self._is_a_worker_left():
             return lambda: QueueClosed("its owner has closed it")
         return None
@@ -115,3 +115,9 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
     except BaseException:
         reached.let_go()
         raise
+
+
+def _workers_failed() -> Exception:
+    from localq.errors import InitializerFailed  # not before it is made: see `localq.pool_errors`
+
+    return InitializerFailed("its workers could not be started; its owner knows why")

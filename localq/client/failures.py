@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import os
 
-from localq.errors import (
-    QueueClosed,
-    QueueFull,
-    SerializationError,
-    TaskCancelled,
-    TaskExpired,
-    TaskTimeout,
-    WorkerCrashed,
-)
+from localq.errors import QueueClosed, QueueFull, SerializationError, TaskCancelled, TaskExpired, TaskTimeout
 from localq.pool.recovery import WITH_SUPERVISOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from localq.errors import WorkerCrashed
 
 __all__ = ["cancelled", "closed", "crashed", "expired", "full", "timed_out", "undecodable"]
 
@@ -40,6 +34,8 @@ def crashed(
 ) -> WorkerCrashed:
     """`wait_status` is what waitpid said of the worker, if anybody could ask; `report` what else is known of its end:
     peak memory in bytes, whether memory was short, its last Python stack."""
+    from localq.errors import WorkerCrashed  # not before one crashes: see `localq.pool_errors`
+
     code = None if wait_status == WITH_SUPERVISOR else os.waitstatus_to_exitcode(wait_status)
     exit_signal, exit_status = (-code, None) if code is not None and code < 0 else (None, code)
     peak, out_of_memory, stack = report or (0, False, "")

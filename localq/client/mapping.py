@@ -15,7 +15,7 @@ from operator import length_hint
 from threading import Lock
 
 from localq import _native
-from localq.errors import SerializationError, WorkerCrashed
+from localq.errors import SerializationError
 from localq.model import Generic
 
 TYPE_CHECKING = False
@@ -312,11 +312,12 @@ class MapResults(_native.Results, Generic[R]):
 
     def _must_come_apart(self, chunk: _Chunk) -> bool:
         """Did one item take the others with it: kill the worker, or spoil what came back?"""
-        return len(chunk.items) > 1 and isinstance(chunk.future.exception(), WorkerCrashed | SerializationError)
+        error = chunk.future.exception() if len(chunk.items) > 1 else None
+        return error is not None and (isinstance(error, SerializationError) or _is_crash(error))
 
     def _take_apart(self, chunk: _Chunk) -> None:
         """Send the items again, one by one; the one that a worker died of is not sent again."""
-        crashed = isinstance(chunk.future.exception(), WorkerCrashed)
+        crashed = _is_crash(chunk.future.exception())
         fatal = max(0, chunk.future.items_begun - 1) if crashed else -1
         apart: list[_Chunk] = []
         for at, item in enumerate(chunk.items):
@@ -350,6 +351,12 @@ class MapResults(_native.Results, Generic[R]):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
+
+
+def _is_crash(error: BaseException | None) -> bool:
+    from localq.errors import WorkerCrashed  # not before something failed: see `localq.pool_errors`
+
+    return isinstance(error, WorkerCrashed)
 
 
 def items_of(iterables: tuple[Any, ...]) -> tuple[Iterator[Any], int | None, Feed | None]:

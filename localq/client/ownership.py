@@ -15,7 +15,7 @@ import time
 from threading import Thread, current_thread
 
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
-from localq.errors import ConfigError, InitializerFailed, QueueClosed, SupervisorLost
+from localq.errors import ConfigError, QueueClosed
 from localq.pool.notices import notice
 from localq.pool.processes import ended_by, is_stopped, open_process
 from localq.pool.recovery import WITH_SUPERVISOR, recover
@@ -74,7 +74,7 @@ class Ownership:
         while somebody waits, and looks after a supervisor that was stopped."""
         if self._failure is None and self._space.phase == PHASE_BROKEN:
             story = (self._supervisor.news() or b"the workers could not be started").decode("utf-8", "replace")
-            self._failure = lambda: InitializerFailed(story)
+            self._failure = lambda: _initializer_failed(story)
         if self._failure is None and is_stopped(self._supervisor.pid):
             self._stand_in()
         return self._failure
@@ -209,7 +209,7 @@ class Ownership:
 
     def _give_up(self) -> None:
         lost = self._supervisor
-        self._failure = lambda: SupervisorLost(lost.pid, lost.exit_status)
+        self._failure = lambda: _supervisor_lost(lost.pid, lost.exit_status)
         self._space.set_phase(PHASE_BROKEN)  # wakes everybody who waits
 
     def _bury(self, lost: SupervisorProcess) -> None:
@@ -217,6 +217,21 @@ class Ownership:
         for row in self._space.rows():
             if row["role"] == ROLE_SUPERVISOR and row["pid"] == lost.pid:
                 recover(self._space, row["label"], 0)
+
+
+# These errors are imported when they are made; see `localq.pool_errors`.
+
+
+def _initializer_failed(story: str) -> Exception:
+    from localq.errors import InitializerFailed
+
+    return InitializerFailed(story)
+
+
+def _supervisor_lost(pid: int, exit_status: int | None) -> Exception:
+    from localq.errors import SupervisorLost
+
+    return SupervisorLost(pid, exit_status)
 
 
 def _ending(exit_status: int | None) -> str:

@@ -10,6 +10,8 @@ import queue
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +35,9 @@ from localq.errors import (
     TaskFailed,
     TaskTimeout,
     WorkerCrashed,
+    WorkersEnded,
 )
+from tests.support.scripts import run_script
 
 ALL = [
     LocalqError("something"),
@@ -51,6 +55,7 @@ ALL = [
     TaskCancelled(task_id="t", attempts=0),
     WorkerCrashed(44, exit_signal=11, task_id="t", attempts=1),
     WorkerCrashed(44, exit_status=3),
+    WorkersEnded(task_id="t", attempts=1),
     SerializationError("argument 'x'", "['a'][2].lock", "_thread.lock", "cannot pickle"),
     ResultExpired(task_id="t", attempts=1),
     SpaceError("no"),
@@ -92,6 +97,10 @@ def test_every_error_is_a_localq_error_that_lives_in_the_errors_module(name: str
         (SerializationError, TypeError),
         (TaskFailed, TaskError),
         (WorkerCrashed, TaskError),
+        (WorkerCrashed, BrokenProcessPool),
+        (WorkersEnded, BrokenProcessPool),
+        (InitializerFailed, BrokenProcessPool),
+        (SupervisorLost, BrokenProcessPool),
         (ResultExpired, TaskError),
         (LayoutMismatch, SpaceError),
         (SpaceCorrupt, SpaceError),
@@ -144,3 +153,33 @@ def test_the_module_loads_no_futures_until_one_is_asked_for() -> None:
         "from localq.errors import TaskCancelled; assert TaskCancelled is e.TaskCancelled"
     )
     subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], check=True)
+
+
+def test_a_queue_that_breaks_no_worker_loads_nothing_of_multiprocessing(tmp_path: Path) -> None:
+    shown = run_script(
+        tmp_path,
+        """
+        import os, sys
+        from localq import LocalQueue
+        with LocalQueue(workers=1) as q:
+            assert q.delay(pow, 2, 3).result() == 8
+            print("multiprocessing" in sys.modules)
+            print(type(q.delay(os._exit, 3).exception()).__bases__[1].__module__)
+        """,
+    )
+
+    assert shown.split() == ["False", "concurrent.futures.process"]
+
+
+def test_a_pool_error_made_while_the_interpreter_ends_is_what_it_is(tmp_path: Path) -> None:
+    shown = run_script(
+        tmp_path,
+        """
+        import os
+        from localq import LocalQueue
+        q = LocalQueue(workers=1)
+        q.delay(os._exit, 3).add_done_callback(lambda future: print(repr(future.exception())))
+        """,
+    )
+
+    assert "ended with exit status 3" in shown
