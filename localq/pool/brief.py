@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from marshal import dumps, loads  # both ends are the same interpreter, and it imports nothing
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["KILL", "LOOK", "Brief"]
 
 LOOK, KILL = b"!", b"x"  # what the client says on the pipe: look at the phase; end at once
@@ -43,7 +47,7 @@ class Brief:
     cwd: str | None
     drain_timeout: float
     grace_period: float
-    initializer: tuple[int, bytes, bytes] | None  # kind, function, pickled arguments
+    initializer: tuple[int, bytes, bytes] | Callable[[], object] | None  # (kind, function, pickled args); or inherited
     max_crashes: int | None
     max_memory_per_child: int | None
     max_retries: int

@@ -13,12 +13,14 @@ import select
 import sys
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from localq.errors import ConfigError
+from localq.errors import ConfigError, SerializationError
 from localq.pool.brief import KILL, LOOK, Brief
 from localq.pool.processes import is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localq._native import Space
     from localq.config import QueueConfig
     from localq.pool.doorway import Doorway
@@ -66,14 +68,26 @@ def _cwd() -> str | None:
         return None
 
 
-def _encode_initializer(config: QueueConfig) -> tuple[int, bytes, bytes] | None:
-    if config.initializer is None:
+def _encode_initializer(config: QueueConfig) -> tuple[int, bytes, bytes] | Callable[[], object] | None:
+    initializer, arguments = config.initializer, config.initargs
+    if initializer is None:
         return None
+    if config.start_method == "fork":  # inherited as it is: locks and queues of multiprocessing travel no other way
+        return lambda: initializer(*arguments)
     from localq.functions import encode_function
+    from localq.pickling import blame
     from localq.pickling import dumps as dumps_by_value
 
-    kind, function = encode_function(config.initializer)
-    return kind, function, dumps_by_value(config.initargs)
+    kind, function = encode_function(initializer)
+    try:
+        return kind, function, dumps_by_value(arguments)
+    except Exception as error:
+        culprit = blame(arguments)
+        if culprit is None:  # it passes when tried again
+            raise
+        raise SerializationError(
+            "initargs", culprit.path, culprit.type_name, f"{culprit.reason}; start_method='fork' would inherit it"
+        ) from error
 
 
 class SupervisorProcess:

@@ -97,10 +97,13 @@ def _flush_lines() -> None:
 def _initialize(brief: Brief, tell: int) -> None:
     if brief.initializer is None:
         return
-    kind, function, arguments = brief.initializer
     try:
+        if callable(brief.initializer):
+            brief.initializer()
+            return
         from _pickle import loads
 
+        kind, function, arguments = brief.initializer
         decode_function(kind, function)(*loads(arguments))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
         from traceback import format_exception
