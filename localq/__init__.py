@@ -14,6 +14,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from localq.client.executor import LocalExecutor as LocalExecutor
     from localq.client.future import TaskFuture as TaskFuture
     from localq.client.queue import LocalQueue as LocalQueue
     from localq.errors import AttachError as AttachError
@@ -53,6 +54,7 @@ __all__ = [
     "FunctionNotFound",
     "InitializerFailed",
     "LayoutMismatch",
+    "LocalExecutor",
     "LocalQueue",
     "LocalqError",
     "Priority",
@@ -81,6 +83,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LocalExecutor": "localq.client.executor",
     "LocalQueue": "localq.client.queue",
     "Priority": "localq.model",
     "Task": "localq.tasks",

@@ -181,9 +181,9 @@ class Connection:
         else:
             self.close()
 
-    def end(self, patience: float) -> None:
+    def end(self, patience: float, make_error: Callable[[str], Exception] | None = None) -> None:
         """Of one's own queue, end the workers and the supervisor: by themselves, or killed after `patience` seconds.
-        Another's is left, and goes on."""
+        Another's is left, and goes on. What is not done then is cancelled, or fails with `make_error(task_id)`."""
         if self._ended or not self.client.is_ours:
             return
         client = self.client
@@ -197,7 +197,7 @@ class Connection:
                 self.hold.end(patience)
         finally:
             client.reap()
-            client.fail_all(None)
+            client.fail_all(make_error)
             if not self._is_owner:
                 client.leave()
                 self.hold.end(0.0)

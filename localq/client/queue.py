@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from localq.client.connection import Connection
     from localq.client.future import TaskFuture
     from localq.client.mapping import MapResults
+    from localq.client.queue_executor import QueueExecutor
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway
@@ -584,6 +585,18 @@ class LocalQueue:
         self._client.reap()
         reading = self._space.read(*place)
         return None if reading is None else (reading, place)
+
+    def executor(self) -> QueueExecutor:
+        """A `concurrent.futures.Executor` on the workers of this queue, for libraries that want one. Its `shutdown`
+        waits for, or cancels, what was submitted by way of it; the queue lives on."""
+        from localq.client.queue_executor import QueueExecutor
+
+        return QueueExecutor(self._executor_view(), self.config.workers)
+
+    def _executor_view(self) -> QueueView:
+        """The calls as an executor makes them. What the standard library promises of them goes into the options here:
+        they never wait for room, and `cancel()` of their futures leaves a task that runs alone."""
+        return QueueView(self, self._make_options())
 
     # the end
 

@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 _hoarded: list[bytearray] = []
+kept: list[Any] = []
 _children: list[subprocess.Popen[bytes]] = []  # keeps the pipes of `children` open for the life of the worker
 
 
@@ -37,6 +39,12 @@ def echo(*args: object, **kwargs: object) -> tuple[tuple[object, ...], dict[str,
 def same(value: object) -> object:
     """Return the one argument."""
     return value
+
+
+def call(how: tuple[Any, ...]) -> object:
+    """Call the first of them with the others."""
+    function, *args = how
+    return function(*args)
 
 
 def add(left: int, right: int = 1) -> int:
@@ -157,3 +165,29 @@ def children(count: int = 1) -> list[int]:
 def path_and_folder() -> tuple[list[str], str]:
     """The worker's `sys.path` and working directory."""
     return list(sys.path), os.getcwd()
+
+
+def keep(value: object) -> None:
+    """Keep something for the life of the worker, for `last_kept` and `try_kept`."""
+    kept.append(value)
+
+
+def last_kept() -> object:
+    """What `keep` was called with last."""
+    return kept[-1] if kept else None
+
+
+def try_kept() -> bool:
+    """Whether the lock that was kept was free. It is let go again."""
+    is_free = bool(kept[-1].acquire(block=False))
+    if is_free:
+        kept[-1].release()
+    return is_free
+
+
+def sum_in_workers(numbers: Iterable[int]) -> int:
+    """Each number by way of a worker of an executor of this task's own."""
+    from localq import LocalExecutor
+
+    with LocalExecutor(1) as executor:
+        return sum(executor.map(abs, numbers))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
-from localq import LocalQueue, task
+from localq import LocalExecutor, LocalQueue, task
 
 def area(width: int, height: int = 1) -> float:
     return width * height
@@ -60,6 +60,8 @@ def mypy_says(tmp_path: Path, line: str) -> str:
         ("q.delay('mail.send', 1, to=2).result()", "Any"),
         ("list(q.map(area, [1, 2]))", "list[float]"),
         ("q.submit_task(area, (1,)).unwrap()", "float"),
+        ("q.executor().submit(area, 3, height=4)", "localq.client.future.TaskFuture[float]"),
+        ("list(LocalExecutor().map(area, [1, 2], chunksize=2))", "list[float]"),
     ],
 )
 def test_a_result_has_the_type_that_its_function_returns(tmp_path: Path, call: str, expected: str) -> None:
@@ -75,6 +77,7 @@ def test_a_result_has_the_type_that_its_function_returns(tmp_path: Path, call: s
         "q.delay(fetch, 3)",
         "q.delay(send, 3)",
         "q.options(priority='high').delay(area, 'three')",
+        "LocalExecutor().submit(area, 'three')",
     ],
 )
 def test_an_argument_that_the_function_does_not_take_is_an_error(tmp_path: Path, call: str) -> None:
