@@ -32,7 +32,7 @@ FLOORS = (
     ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "pickling", "by_value", "captures"),
     ("pool",),
     ("monitor",),
-    ("client",),
+    ("client", "joblib"),
     ("__init__",),  # the public names
     ("cli", "__main__"),
 )

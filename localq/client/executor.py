@@ -90,7 +90,7 @@ class LocalExecutor(QueueExecutor):
             if "start_method" in options:
                 raise
             queue = LocalQueue(max_workers, start_method="fork", **options)
-        self._queue = queue
+        self._queue: LocalQueue | None = queue
         super().__init__(queue._executor_view(), queue.config.workers)
         self._mine = None
 
@@ -101,13 +101,16 @@ class LocalExecutor(QueueExecutor):
             wait: until every task is done and the workers have ended. False: that happens in the background.
             cancel_futures: cancel what has not started.
         """
-        self._is_shut = True
+        queue, self._view = self._queue, None
+        if queue is None:
+            return
         if cancel_futures:
-            self._cancel_pending()
+            _cancel_pending(queue)
         if wait:
-            self._queue.close()
+            queue.close()
+            self._queue = None  # and with it its memory, as soon as nobody has a future of it
         else:
-            self._close_later()
+            _close_later(queue)
 
     def terminate_workers(self) -> None:
         """End the workers at once, whatever they do. What has not started is cancelled, what runs fails with
@@ -116,20 +119,10 @@ class LocalExecutor(QueueExecutor):
 
     def kill_workers(self) -> None:
         """The same as `terminate_workers`: workers let go of all they hold however they end."""
-        self._is_shut = True
-        self._cancel_pending()
-        self._queue._connection.end(0.0, _ended)
-
-    def _cancel_pending(self) -> None:
-        for future in self._queue._client.pending_futures():
-            future.cancel()
-
-    def _close_later(self) -> None:
-        try:
-            # Not by `threading`, whose own locks may be held where the garbage collector runs `__del__`.
-            start_new_thread(self._queue.close, ())
-        except RuntimeError:  # the interpreter ends, and has seen to it
-            pass
+        queue, self._queue, self._view = self._queue, None, None
+        if queue is not None:
+            _cancel_pending(queue)
+            queue._connection.end(0.0, _ended)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -142,8 +135,22 @@ class LocalExecutor(QueueExecutor):
 
     def __del__(self) -> None:
         """Dropped without `shutdown`: what it took is done, then its workers end."""
-        if not getattr(self, "_is_shut", True) and self._queue._client.waiting:
-            self._close_later()
+        queue = getattr(self, "_queue", None)
+        if queue is not None and self._view is not None and queue._client.waiting:
+            _close_later(queue)
+
+
+def _cancel_pending(queue: LocalQueue) -> None:
+    for future in queue._client.pending_futures():
+        future.cancel()
+
+
+def _close_later(queue: LocalQueue) -> None:
+    try:
+        # Not by `threading`, whose own locks may be held where the garbage collector runs `__del__`.
+        start_new_thread(queue.close, ())
+    except RuntimeError:  # the interpreter ends, and has seen to it
+        pass
 
 
 def _start_method(context: BaseContext | None) -> str | None:

@@ -36,9 +36,8 @@ class QueueExecutor(Executor):
     """Submits to a queue; what its `shutdown` waits for, or cancels, is what was submitted by way of it."""
 
     def __init__(self, view: QueueView, workers: int) -> None:
-        self._view = view
+        self._view: QueueView | None = view  # None after shutdown
         self._max_workers = workers  # hosts such as Dask look for it under this name
-        self._is_shut = False
         # What was submitted here, as long as anybody has it; what is not done, the queue has. None: all is from here.
         self._mine: set[ref[TaskFuture[Any]]] | None = set()
 
@@ -50,14 +49,15 @@ class QueueExecutor(Executor):
             BrokenProcessPool: no worker can be started: the initializer raises, or the supervisor is lost for good.
             MemoryError: the arguments are larger than `memory`.
         """
-        if self._is_shut:
+        view = self._view
+        if view is None:
             raise RuntimeError("cannot schedule new futures after shutdown")
         called: object = fn
         if not callable(called):
             # Its future will say that this can't be called.
             return self.submit(call, called, *args, **kwargs)  # type: ignore[arg-type]
         try:
-            future: TaskFuture[R] = self._view.delay(fn, *args, **kwargs)
+            future: TaskFuture[R] = view.delay(fn, *args, **kwargs)
         except QueueClosed as closed:
             if main_thread().is_alive():
                 raise
@@ -115,7 +115,7 @@ class QueueExecutor(Executor):
             wait: until every task that was submitted here is done.
             cancel_futures: cancel those that have not started.
         """
-        self._is_shut = True
+        self._view = None
         known = [future() for future in list(self._mine or ())]
         pending = [future for future in known if future is not None and not future.done()]
         if cancel_futures:
@@ -133,7 +133,7 @@ class QueueExecutor(Executor):
         self.shutdown(wait=not is_interrupt, cancel_futures=is_interrupt)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._max_workers} workers{', shut down' if self._is_shut else ''}>"
+        return f"<{type(self).__name__} {self._max_workers} workers{', shut down' if self._view is None else ''}>"
 
 
 def _each(fn: Callable[..., R]) -> Callable[..., list[R]]:

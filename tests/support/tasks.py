@@ -80,6 +80,11 @@ def pid() -> int:
     return os.getpid()
 
 
+def pid_with(value: object) -> tuple[int, object]:
+    """The process this runs in, and the argument."""
+    return os.getpid(), value
+
+
 def record(path: str, line: str) -> int:
     """Append `line` to the file at `path` in one write, so that a test can count runs and see their order."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
