@@ -111,3 +111,14 @@ def test_async_service_answers_every_request_and_keeps_its_loop_free(tmp_path: P
     assert "texts per length: [3, 5, 6]" in shown
     assert "given up after 0.1 s" in shown
     assert int(re.findall(r"its turn ([\d,]+) times", shown)[0].replace(",", "")) > 100
+
+
+def test_executor_swap_finds_the_same_with_both_and_survives_a_crash(tmp_path: Path) -> None:
+    shown = run(tmp_path, "executor_swap.py", "--tasks", "40", "--points", "50")
+
+    found = dict(re.findall(r"^(\w+): pi is about (\d\.\d+), found in", shown, re.MULTILINE))
+    assert set(found) == {"ProcessPoolExecutor", "LocalExecutor"}
+    assert found["ProcessPoolExecutor"] == found["LocalExecutor"]
+    assert 2.5 < float(found["LocalExecutor"]) < 3.8
+    assert "WorkerCrashed: task" in shown
+    assert shown.endswith("and the executor lives on\n")
