@@ -193,6 +193,18 @@ def test_two_workers_run_two_tasks_at_once_in_processes_of_their_own(make, gate)
         gate.open()
 
 
+def test_submit_returns_at_once_though_nothing_is_run(make, gate):
+    executor = make(1)
+    (held,) = run_at_gate(executor, gate)
+
+    futures = [executor.submit(tasks.noop) for _ in range(2000)]
+
+    assert not held.done()
+    assert not futures[-1].done()
+    executor.shutdown(wait=False, cancel_futures=True)
+    gate.open()
+
+
 def test_several_threads_may_submit_at_once(make):
     with make() as executor, ThreadPoolExecutor(4) as threads:
         futures = list(threads.map(lambda number: executor.submit(tasks.same, number), range(200)))
@@ -848,6 +860,54 @@ def test_ours_loses_one_task_with_a_worker_and_lives_on(ours, gate):
         assert [future.result(PATIENCE) for future in behind] == list(range(5))
         gate.open()
         assert held.result(PATIENCE) == 0
+
+
+def test_ours_takes_more_calls_than_a_queue_has_room_for_without_waiting(ours, gate):
+    executor = ours(1)
+    (held,) = run_at_gate(executor, gate)
+
+    futures = [executor.submit(tasks.noop) for _ in range(70_000)]  # a queue's delay waits at 65,536
+
+    assert not held.done()
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert futures[-1].cancelled()
+    gate.open()
+
+
+def test_ours_gives_every_result_while_its_workers_are_killed(ours):
+    with ours(2, max_retries=15) as executor:
+        expected = [number * number for number in range(300)]
+        found = []
+        for number, result in enumerate(executor.map(pow, range(300), itertools.repeat(2), buffersize=20)):
+            found.append(result)
+            if number % 30 == 0:
+                os.kill(executor.submit(tasks.pid).result(PATIENCE), signal.SIGKILL)
+
+        assert found == expected
+
+
+def test_ours_fails_only_what_the_killed_workers_ran(ours, gate):
+    with ours(2) as executor:
+        held = run_at_gate(executor, gate, 2)
+        behind = [executor.submit(tasks.same, number) for number in range(100)]
+
+        for pid in gate.arrivals():
+            os.kill(pid, signal.SIGKILL)
+
+        assert [type(future.exception(PATIENCE)) for future in held] == [WorkerCrashed] * 2
+        assert [future.result(PATIENCE) for future in behind] == list(range(100))
+        gate.open()
+
+
+def test_ours_lives_as_long_as_a_map_that_still_reads_its_iterable(ours):
+    results = ours(1).map(tasks.pid_with, itertools.count(), buffersize=2)
+    gc.collect()
+
+    found = [next(results) for _ in range(20)]
+
+    assert [number for _pid, number in found] == list(range(20))
+    results.close()
+    eventually(lambda: is_gone(found[0][0]))
 
 
 def test_ours_has_every_option_of_the_queue(ours, tmp_path):
