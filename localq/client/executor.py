@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from _thread import start_new_thread
 from operator import index
+from sys import modules
 
 from localq.client.queue import LocalQueue
 from localq.client.queue_executor import QueueExecutor
 from localq.errors import SerializationError
+from localq.pool.authkey import enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class LocalExecutor(QueueExecutor):
         if start_method is not None:
             options.setdefault("start_method", start_method)
         try:
-            queue = LocalQueue(max_workers, **options)
+            queue = LocalQueue(max_workers, **_with_authkey(options))
         except SerializationError:
             if "start_method" in options:
                 raise
@@ -164,6 +166,15 @@ def _start_method(context: BaseContext | None) -> str | None:
             f'mp_context must be a context such as multiprocessing.get_context("spawn"); got {context!r}'
         ) from None
     return "fork" if asked == "fork" else "clean"
+
+
+def _with_authkey(options: dict[str, Any]) -> dict[str, Any]:
+    """The same for workers that start clean, where this program uses multiprocessing: see `localq.pool.authkey`."""
+    process = modules.get("multiprocessing.process")
+    if process is None or options.get("start_method") == "fork":
+        return options
+    key = bytes(process.current_process().authkey)
+    return options | {"initializer": enter, "initargs": (key, options["initializer"], *options["initargs"])}
 
 
 def _check_tasks_per_child(value: object) -> None:

@@ -15,7 +15,7 @@ from operator import call
 from threading import main_thread
 from weakref import ref
 
-from localq.errors import QueueClosed
+from localq.errors import QueueClosed, SerializationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class QueueExecutor(Executor):
             if main_thread().is_alive():
                 raise
             raise RuntimeError("cannot schedule new futures after interpreter shutdown") from closed
+        except SerializationError:  # of the function: as an argument it fails its future instead of this call
+            return self.submit(call, called, *args, **kwargs)  # type: ignore[arg-type]
         if self._mine is not None:
             self._mine.add(ref(future, self._mine.discard))
         return future

@@ -176,6 +176,15 @@ def test_an_argument_that_cannot_be_pickled_fails_its_future_only(make):
         assert good.result(PATIENCE) == 1
 
 
+def test_a_function_that_cannot_be_pickled_fails_its_future_only(make):
+    with make() as executor:
+        bad, good = executor.submit(threading.Lock().acquire), executor.submit(tasks.same, 1)
+
+        with pytest.raises(TypeError, match="lock"):
+            bad.result(PATIENCE)
+        assert good.result(PATIENCE) == 1
+
+
 def test_a_result_that_cannot_be_pickled_fails_its_future_only(make):
     with make() as executor:
         bad, good = executor.submit(threading.Lock), executor.submit(tasks.same, 1)
@@ -724,6 +733,30 @@ def test_initargs_may_hold_a_lock_of_multiprocessing(make):
         with lock:
             assert executor.submit(tasks.try_kept).result(PATIENCE) is False
         assert executor.submit(tasks.try_kept).result(PATIENCE) is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [STANDARD, OURS])
+@pytest.mark.parametrize("arguments", ["", "initializer=print, initargs=('ready',)"])
+def test_tasks_may_use_a_manager_of_multiprocessing(kind, arguments, tmp_path):
+    shown = run_script(
+        tmp_path,
+        f"""
+        import multiprocessing
+        {IMPORTS[kind]}
+        from tests.support import tasks
+        if __name__ == "__main__":
+            with multiprocessing.Manager() as manager:
+                queue, found = manager.Queue(), manager.dict()
+                with Executor(1, {arguments}) as executor:
+                    executor.submit(queue.put, "queued").result()
+                    executor.submit(tasks.call, (found.update, {{"a": 1}})).result()
+                print(queue.get(), dict(found))
+        """,
+    )
+
+    assert shown.splitlines()[-1] == "queued {'a': 1}"
+    assert ("ready" in shown) == bool(arguments)
 
 
 def test_a_fork_context_has_workers_inherit_the_globals_of_this_process(make):
