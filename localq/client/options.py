@@ -38,9 +38,11 @@ def make_options(
     eta: datetime | float | None = None,
     full_timeout: float | None = None,
     metadata: object = None,
+    overflow: bool = False,
     keeps_running: bool = False,
 ) -> _native.Options:
-    """The options of `LocalQueue.options`, as the native client reads them.
+    """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is kept
+    in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
 
     Raises:
         ConfigError: one is not allowed.
@@ -68,6 +70,7 @@ def make_options(
         ttl_ns=_milliseconds("ttl", ttl) * 1_000_000,
         delay_ns=_nanoseconds("countdown", countdown),
         due_ns=0 if eta is None else _due(eta),
+        overflow=overflow,
         keeps_running=keeps_running,
     )
 

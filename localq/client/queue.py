@@ -596,7 +596,7 @@ class LocalQueue:
     def _executor_view(self) -> QueueView:
         """The calls as an executor makes them. What the standard library promises of them goes into the options here:
         they never wait for room, and `cancel()` of their futures leaves a task that runs alone."""
-        return QueueView(self, self._make_options())
+        return QueueView(self, make_options(self.config, overflow=True, keeps_running=True))
 
     # the end
 
