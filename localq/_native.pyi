@@ -23,6 +23,7 @@ ROLE_WORKER: Final[int]
 TALLY_SUPERVISORS: Final[int]
 TALLY_WORKERS: Final[int]
 TALLY_WORKERS_CRASHED: Final[int]
+TALLY_LINES_LOST: Final[int]
 PHASE_OPEN: Final[int]
 PHASE_DRAINING: Final[int]
 PHASE_STOPPED: Final[int]
@@ -400,6 +401,16 @@ class Future(Generic[_R_co]):
     def _native_state(self) -> int:
         """PENDING, RUNNING, SUCCEEDED, FAILED or CANCELLED."""
 
+    output: Any
+    """What its runs have written, once they have; see localq.client.output."""
+
+    @property
+    def _function(self) -> Callable[..., object] | str | None:
+        """What was submitted, until it is done."""
+
+    def _hear(self) -> None:
+        """Take in what it has written so far."""
+
     @property
     def _refused(self) -> bool:
         """True when it ended before anything was sent."""
@@ -627,6 +638,10 @@ class Client:
     """None, or the reason why nothing can be submitted."""
     help: Callable[[int, int], bool] | None
     """None, or called with (slot, generation) of a task that is waited for: may run it here; says whether it has."""
+    on_output: Callable[[], object] | None
+    """None, or called before a task that has written something is done."""
+    on_rest: Callable[[], object] | None
+    """None, or called when the last future is done."""
     on_use: Callable[[], object] | None
     """None, or called once by whoever submits or waits next."""
 
@@ -784,6 +799,14 @@ class Worker:
     @property
     def attempt(self) -> int:
         """1 for the first run of the task in hand."""
+
+    printed: bool
+    """Set by whoever writes for the task in hand: `let_out` is called before anybody may hear of its end."""
+    let_out: Callable[[], None] | None
+
+    @property
+    def function(self) -> Callable[..., object] | None:
+        """Of the task in hand, once it has been decoded; else None."""
 
     def recycle(self) -> None:
         """End after the task in hand: may be called by a signal's handler."""

@@ -79,6 +79,7 @@ class QueueConfig(Record):
         "task_timeout",
         "grace_period",
         "concurrency",
+        "output",
     )
 
     workers: int
@@ -102,6 +103,7 @@ class QueueConfig(Record):
     task_timeout: float | None
     grace_period: float
     concurrency: int
+    output: str
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -279,6 +281,7 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "task_timeout": (None, _limit),
     "grace_period": (DEFAULT_GRACE_PERIOD, _patience),
     "concurrency": (1, _whole_number(1, MAX_CONCURRENCY)),
+    "output": ("prefix", _choice("prefix", "plain", "off", "inherit")),
 }
 
 

@@ -53,12 +53,14 @@ cdef enum:
     MSGPACK = 0
     NS = 1000000000
     MIXED = 16            # or-ed to the format of a chunk in which an item failed: (ok, value or error bytes) pairs
+    PRINTED = 32          # or-ed to it as well: the task has written something, which is on its way or here
     MOST_NAP_NS = 1000000000
 
 ROLE_CLIENT = LQ_ROLE_CLIENT
 ROLE_SUPERVISOR = LQ_ROLE_SUPERVISOR
 ROLE_WORKER = LQ_ROLE_WORKER
 (TALLY_SUPERVISORS, TALLY_WORKERS, TALLY_WORKERS_CRASHED) = (LQ_TALLY_SUPERVISORS, LQ_TALLY_WORKERS, LQ_TALLY_WORKERS_CRASHED)
+TALLY_LINES_LOST = LQ_TALLY_LINES_LOST
 PHASE_OPEN = LQ_PHASE_OPEN
 PHASE_DRAINING = LQ_PHASE_DRAINING
 PHASE_STOPPED = LQ_PHASE_STOPPED

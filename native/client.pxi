@@ -76,6 +76,7 @@ cdef class Future:
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
+    cdef public object output         # what its runs have written, once they have: see localq.client.output
 
     @classmethod
     def __class_getitem__(cls, item):
@@ -126,6 +127,18 @@ cdef class Future:
             return False
         self.audience.append(who)
         return True
+
+    @property
+    def _function(self):
+        """What was submitted, until it is done; a callable or a name."""
+        return None if self.entry is None else self.entry.function
+
+    def _hear(self):
+        """Take in what it has written so far."""
+        if self.state == IS_PENDING and self.client is not None:
+            self.client.reap()
+            if self.client.on_output is not None:
+                self.client.on_output()
 
     @property
     def _refused(self):
@@ -457,6 +470,8 @@ cdef class Client:
     cdef public object closed         # None, or why nothing can be submitted: see `errors.closed`
     cdef public object help           # None, or called with (slot, generation) of a task that is waited for: may run it here
     cdef public object on_use         # None, or called once, by whoever submits or waits next
+    cdef public object on_output      # None, or called before a task that has written something is done
+    cdef public object on_rest        # None, or called when the last one is done
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
                  errors, plain, freeze=None):
@@ -1176,8 +1191,11 @@ cdef class Client:
             finished += 1
         if self.in_line or self.outbox.arrivals:
             self.sort_arrivals()
-        if finished and self.followers != NULL:
-            self.wake_followers(False)
+        if finished:
+            if self.followers != NULL:
+                self.wake_followers(False)
+            if self.unsettled == 0 and self.on_rest is not None:
+                self.on_rest()
         return finished
 
     cdef int finish(self, uint32_t index) except -1:
@@ -1189,10 +1207,19 @@ cdef class Client:
         if found == NULL:
             lq_client_consume(&self.client, index)
             return 0
+        outcome = lq_slot_outcome(slot, &cause)
+        cdef object interrupt = None
+        if self.on_output is not None and (slot.result_format & PRINTED or slot.attempt > 1 or outcome == LQ_OUTCOME_CRASHED):
+            try:
+                self.on_output()
+            except BaseException as error:      # Ctrl-C: after this one is done, which nobody would look for again
+                interrupt = error
+            if self.futures[index] != found:    # meanwhile it was failed with all others
+                lq_client_consume(&self.client, index)
+                return 0
         self.futures[index] = NULL
         future = <Future>found
         Py_DECREF(future)
-        outcome = lq_slot_outcome(slot, &cause)
         future.attempts = slot.attempt
         future.worker_pid = slot.worker_pid
         future.start_ns = slot.start_ns
@@ -1207,12 +1234,12 @@ cdef class Client:
         try:
             if outcome == LQ_OUTCOME_SUCCESS:
                 future.mixed = (slot.result_format & MIXED) != 0
-                if slot.result_format & ~MIXED == MSGPACK:
+                if slot.result_format & ~(MIXED | PRINTED) == MSGPACK:
                     state = IS_VALUE
                     value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
                 else:
                     state = IS_ENCODED
-                    value = (slot.result_format & ~MIXED, self.result_bytes(slot))
+                    value = (slot.result_format & ~(MIXED | PRINTED), self.result_bytes(slot))
             elif outcome == LQ_OUTCOME_FAILURE and slot.result_bytes == 0:
                 state, value = IS_ERROR, MemoryError("the task failed, and the arena had no room for its error: give the"
                                                      " queue a larger memory=")
@@ -1230,6 +1257,8 @@ cdef class Client:
             state, value = IS_ERROR, error
         lq_client_consume(&self.client, index)
         future.settle(state, value)
+        if interrupt is not None:
+            raise interrupt
         return 0
 
     cdef const unsigned char *result_at(self, lq_slot *slot) except NULL:

@@ -175,6 +175,7 @@ cdef extern from "lq_space.h" nogil:
         LQ_TALLY_WORKERS_CRASHED
         LQ_TALLY_REQUEUED
         LQ_TALLY_CRASHED
+        LQ_TALLY_LINES_LOST
     struct lq_problem:
         const char *what
         uint32_t index

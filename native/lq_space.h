@@ -36,7 +36,8 @@ enum lq_tally {
     LQ_TALLY_WORKERS_CRASHED = 2, /* ended otherwise than told */
     LQ_TALLY_REQUEUED = 3,        /* tasks that run again because their worker died */
     LQ_TALLY_CRASHED = 4,         /* tasks that ended so */
-    LQ_TALLIES = 5,
+    LQ_TALLY_LINES_LOST = 5,      /* lines of tasks that the owner did not read in time */
+    LQ_TALLIES = 6,
 };
 
 /* What the sizes follow from. */

@@ -147,7 +147,8 @@ cdef class Space:
     @property
     def tallies(self):
         """What has happened in the life of this Space."""
-        names = ("supervisors_started", "workers_started", "workers_crashed", "tasks_requeued", "tasks_crashed")
+        names = ("supervisors_started", "workers_started", "workers_crashed", "tasks_requeued", "tasks_crashed",
+                 "lines_lost")
         return {name: lq_space_tally_of(&self.space, <lq_tally>i) for i, name in enumerate(names)}
 
     def sweep(self, uint32_t label):
@@ -276,7 +277,7 @@ cdef class Space:
                     reading.payload = (<char *>block)[:copy.result_bytes]
                 if not lq_space_is_current(&self.space, index, &copy):
                     return None
-        reading.format = copy.result_format
+        reading.format = copy.result_format & ~PRINTED
         reading.kind = copy.kind
         reading.limit_ms = copy.limit_ms
         reading.wait_status = cause & 0xffff

@@ -54,6 +54,7 @@ cdef class Flight:
     cdef object terms
     cdef bint told
     cdef public object cancel        # what cancels the coroutine
+    cdef public bint printed         # it has written something
 
     @property
     def task_id(self):
@@ -62,6 +63,11 @@ cdef class Flight:
     @property
     def attempt(self):
         return lq_space_slot(&self.worker.space.space, self.index).attempt
+
+    @property
+    def function(self):
+        """What it calls; None when that is not known any more."""
+        return self.worker.function_in(self.index)
 
     @property
     def cancelled(self):
@@ -94,6 +100,8 @@ cdef class Worker:
     cdef public object after_task          # None, or called after each task; true ends the loop
     cdef public uint64_t tasks_left        # 0: no limit
     cdef bint is_recycled
+    cdef public bint printed               # the task in hand has written something: `let_out` is called before its end
+    cdef public object let_out
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, load, run_coroutine, too_large, stop_error,
                  terms_type, task_type):
@@ -177,7 +185,7 @@ cdef class Worker:
         cdef Flight flight = Flight.__new__(Flight)
         flight.worker = self
         flight.index, flight.task_generation = self.hand.index, self.hand.task_generation
-        flight.metadata, flight.terms = self.metadata, self.terms
+        flight.metadata, flight.terms, flight.printed = self.metadata, self.terms, self.printed
         self.launch(coroutine, flight)
         self.flights.add(flight)
         return 0
@@ -189,8 +197,8 @@ cdef class Worker:
         self.flights.discard(flight)
         hand.index, hand.task_generation, hand.exposed, hand.told, hand.outer = (
             flight.index, flight.task_generation, False, flight.told, self.hand)
-        outer_terms = self.terms
-        self.terms = flight.terms
+        outer_terms, outer_printed = self.terms, self.printed
+        self.terms, self.printed = flight.terms, flight.printed
         self.hand = &hand
         try:
             if error is not None:
@@ -202,7 +210,7 @@ cdef class Worker:
             self.report(flight.index, slot, raised)
         finally:
             self.hand = hand.outer
-            self.terms = outer_terms
+            self.terms, self.printed = outer_terms, outer_printed
 
     def run_here(self, uint32_t slot, uint32_t generation):
         """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has run. So no task
@@ -229,6 +237,19 @@ cdef class Worker:
 
     cdef object error_of(self, Hand *hand, lq_slot *slot, lq_stop why):
         return self.stop_error(slot.limit_ms / 1000.0 if why == LQ_STOP_TIMEOUT else None, self.id_of(hand), slot.attempt)
+
+    @property
+    def function(self):
+        """Of the task in hand, once it has been decoded; else None."""
+        return None if self.hand == NULL else self.function_in(self.hand.index)
+
+    cdef object function_in(self, uint32_t index):
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef Known *known
+        if slot.function >= LQ_FUNCTIONS:
+            return None
+        known = &self.known[slot.function]
+        return <object>known.function if known.function != NULL and known.generation == slot.function_generation else None
 
     def recycle(self):
         """End after the task in hand: may be called by a signal's handler."""
@@ -302,8 +323,9 @@ cdef class Worker:
             lq_worker_drop(&self.worker, index, LQ_OUTCOME_CANCELLED)
             return 0
         hand.index, hand.task_generation, hand.exposed, hand.told, hand.outer = index, slot.task_generation, False, False, self.hand
-        outer_metadata, outer_terms = self.metadata, self.terms
+        outer_metadata, outer_terms, outer_printed = self.metadata, self.terms, self.printed
         self.metadata = self.terms = None
+        self.printed = False
         self.hand = &hand
         try:
             if slot.kind == LQ_KIND_CALL:
@@ -319,7 +341,7 @@ cdef class Worker:
             self.report(index, slot, error)
         finally:
             self.hand = hand.outer
-            self.metadata, self.terms = outer_metadata, outer_terms
+            self.metadata, self.terms, self.printed = outer_metadata, outer_terms, outer_printed
         return 0
 
     cdef int withdraw(self, uint32_t index, lq_slot *slot) except -1:
@@ -345,6 +367,14 @@ cdef class Worker:
             from os import _exit
             _exit(0)
         return 0
+
+    cdef int say(self) except -1:
+        """What the task has written goes out, before anybody may hear of its end. Returns a flag for the client."""
+        if not self.printed:
+            return 0
+        self.let_out()
+        self.printed = False
+        return PRINTED
 
     cdef Known *find(self, lq_slot *slot) except NULL:
         """The function of a task, decoded when it is first met."""
@@ -439,7 +469,8 @@ cdef class Worker:
                     length = <uint32_t>self.out.len
                     lq_out_free(&self.out)
                     self.out.len = length
-            return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag), <uint32_t>self.out.len)
+            length = <uint32_t>self.out.len
+            return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag | self.say()), length)
         format, payload = self.codec.encode_value(result)
         return self.finish_bytes(index, slot, payload, outcome, <int>format | flag)
 
@@ -449,7 +480,7 @@ cdef class Worker:
             memcpy(slot.result, <char *>payload, length)
         else:
             self.store(index, <char *>payload, length)
-        return lq_worker_finish(&self.worker, index, outcome, <uint8_t>format, <uint32_t>length)
+        return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(format | self.say()), <uint32_t>length)
 
     cdef int store(self, uint32_t index, const void *data, size_t length) except -1:
         """A result that does not fit into the slot. When the arena is full, cached results give way, oldest first; then
@@ -485,7 +516,7 @@ cdef class Worker:
         elif lq_slot_state_of(slot) != LQ_SLOT_RUNNING:
             return 0                                    # the result is out already: an interrupt came too late to matter
         elif why == LQ_STOP_CANCEL:
-            lq_worker_finish(&self.worker, index, LQ_OUTCOME_CANCELLED, MSGPACK, 0)
+            lq_worker_finish(&self.worker, index, LQ_OUTCOME_CANCELLED, <uint8_t>(MSGPACK | self.say()), 0)
             return 0
         else:
             if why == LQ_STOP_TIMEOUT and self.hand.told and (is_cancellation(error) or isinstance(error, _Withdraw)):
@@ -501,7 +532,7 @@ cdef class Worker:
                 payload = self.codec.encode_error(error)
             self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
         except Exception:       # no room even for the error: the client makes one of no bytes
-            lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, MSGPACK, 0)
+            lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, <uint8_t>(MSGPACK | self.say()), 0)
         return 0
 
     cdef bint try_again(self, uint32_t index, lq_slot *slot, object error, uint32_t failures) except -1:
@@ -517,6 +548,7 @@ cdef class Worker:
             if seconds is None:
                 return False
             pause = seconds
+        self.say()
         lq_worker_requeue(&self.worker, index, <uint32_t>(pause * 1000.0))
         return True
 

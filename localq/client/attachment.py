@@ -27,6 +27,8 @@ __all__ = ["Attachment", "attach"]
 class Attachment:
     """The queue of another process, as long as that lives."""
 
+    output = None  # what tasks write goes to the owner
+
     def __init__(self, reached: Reached) -> None:
         """Raises AttachError: its owner has ended meanwhile, or its supervisor was replaced by one that knows nothing
         of this client."""

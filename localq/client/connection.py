@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
+    from localq.client.output import Output
     from localq.config import QueueConfig
 
     class Hold(Protocol):
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
         def pause(self) -> None: ...
         def resume(self) -> None: ...
         def end(self, patience: float) -> None: ...
+
+        @property
+        def output(self) -> Output | None: ...
 
 
 __all__ = ["Connection"]
@@ -78,6 +82,9 @@ class Connection:
             plain=frozenset({str, Task}),
             freeze=_freeze,
         )
+        if hold.output is not None:
+            hold.output.listen(lambda: _client_of(me))
+            self.client.on_output = hold.output.read
         # Finishes a queue that was never closed before the interpreter ends, as concurrent.futures does.
         self._at_exit = lambda: _call(me, Connection.close_at_exit)
         atexit.register(self._at_exit)
@@ -219,6 +226,11 @@ def _call(me: weakref.ref[Connection], method: object) -> None:
     connection = me()
     if connection is not None:
         method(connection)  # type: ignore[operator]
+
+
+def _client_of(me: weakref.ref[Connection]) -> _native.Client | None:
+    connection = me()
+    return None if connection is None else connection.client
 
 
 # A hook around a fork belongs to the process and can't be taken back, so it is set once, for all queues.

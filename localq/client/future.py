@@ -12,12 +12,15 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from threading import Condition
 
 from localq import _native
+from localq.errors import ConfigError
 from localq.model import Generic, TaskStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any, NoReturn, TypeVar
+
+    from localq.client.output import TaskOutput
 
     R = TypeVar("R")
 else:
@@ -112,6 +115,22 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
     def run_seconds(self) -> float | None:
         """How long its last run took, once it is done."""
         return (self.done_ns - self.start_ns) / 1e9 if self.done_ns else None
+
+    def logs(self, stream: str | None = None) -> str:
+        """What the task has written so far to `sys.stdout` and `sys.stderr`, logging and warnings included: whole
+        lines, of all its runs. Complete once the task is done.
+
+        Args:
+            stream: "stdout" or "stderr" for what went there; None for both, in order.
+
+        The last 1 MiB or so is kept; a first line says how much was left out. Empty where somebody else owns the queue
+        (`LocalQueue.attach`), or where it has output="inherit".
+        """
+        if stream not in (None, "stdout", "stderr"):
+            raise ConfigError(f'stream must be "stdout", "stderr" or None; got {stream!r}')
+        self._hear()
+        kept: TaskOutput | None = self.output
+        return "" if kept is None else kept.text(stream)
 
     def add_done_callback(self, fn: Callable[[TaskFuture[R]], object]) -> None:
         """Call `fn(self)` when the task is done; at once if it is. In whichever thread notices."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localq._native import Space
+    from localq.client.output import Output
     from localq.pool.doorway import Doorway
     from localq.pool.process import Starter, SupervisorProcess
 
@@ -40,13 +41,20 @@ class Ownership:
     """The supervisor of one's own queue, whichever process that is at the moment."""
 
     def __init__(
-        self, space: Space, starter: Starter, supervisor: SupervisorProcess, door: Doorway | None, name: str
+        self,
+        space: Space,
+        starter: Starter,
+        supervisor: SupervisorProcess,
+        door: Doorway | None,
+        name: str,
+        output: Output | None = None,
     ) -> None:
         self._space = space
         self._starter = starter
         self._supervisor = supervisor
         self._door = door
         self._name = name
+        self.output = output
         self._failure: Callable[[], Exception] | None = None
         self._were_up = 0  # supervisors that came so far as to work, before this one was started
         self._leave = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -116,6 +124,8 @@ class Ownership:
             self._supervisor.close()
             if self._door is not None:
                 self._door.close()
+            if self.output is not None:
+                self.output.close()
 
     def _dismiss_thread(self) -> None:
         if self._leave < 0:
@@ -171,13 +181,21 @@ class Ownership:
         return self._space.tallies["supervisors_started"]
 
     def _see_end(self) -> bool:
-        """Sleep until the supervisor has ended; False when told to leave instead."""
-        poll = select.poll()
+        """Sleep until the supervisor has ended; False when told to leave instead. Meanwhile read what tasks write."""
+        poll, output = select.poll(), self.output
         poll.register(self._supervisor.pidfd, select.POLLIN)
         poll.register(self._leave, select.POLLIN)
-        if any(fd == self._leave for fd, _ in poll.poll()):
-            return False
-        return self._supervisor.wait(None)
+        if output is not None:
+            poll.register(output.fd, select.POLLIN)
+        while True:
+            left = None if output is None else output.until_quiet()
+            awake = [fd for fd, _ in poll.poll(None if left is None else left * 1000 + 1)]
+            if self._leave in awake:
+                return False
+            if self._supervisor.pidfd in awake:
+                return self._supervisor.wait(None)
+            if output is not None:
+                output.read()
 
     def _sleep(self, seconds: float) -> bool:
         """True when told to leave."""

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from localq.client.future import TaskFuture
     from localq.client.mapping import MapResults
     from localq.client.queue_executor import QueueExecutor
+    from localq.client.ownership import Ownership
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway
+    from localq.pool.process import SupervisorProcess
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -198,6 +200,12 @@ class LocalQueue:
             already stay. None: leave the environment alone.
         drain_timeout: seconds that tasks have to end when this process or the supervisor is told to terminate
             (SIGTERM). This process handles that signal only while nobody else does.
+        output: what becomes of what tasks write to `sys.stdout` and `sys.stderr`, logging and warnings among it.
+            "prefix": whole lines, `name | text`, to this process's `sys.stdout` and `sys.stderr`; "plain": without the
+            name; "off": only kept for `TaskFuture.logs`; "inherit": not touched, workers write to the descriptors that
+            they inherited. What C code and other programs write goes there in any case. Logging follows what
+            `logging.basicConfig` had set up here when the queue was opened, else only warnings and worse are shown.
+            The same warning from several workers is shown once; in a notebook lines that repeat are counted.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -229,6 +237,7 @@ class LocalQueue:
         task_timeout: float | None = None,
         grace_period: float = 2.0,
         concurrency: int = 1,
+        output: str = "prefix",
     ) -> None:
         config = QueueConfig.check(
             workers=workers,
@@ -252,6 +261,7 @@ class LocalQueue:
             task_timeout=task_timeout,
             grace_period=grace_period,
             concurrency=concurrency,
+            output=output,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,
@@ -685,19 +695,30 @@ def _unpickled(identity: int, name: str) -> LocalQueue:
 
 def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Connection:
     """Start the supervisor, and hold on to it."""
-    starter = Starter(space, config, door)
-    supervisor = starter.start()
-    end = supervisor.abandon
+    output = None
+    if config.output != "inherit":
+        from localq.client.output import Output
+
+        output = Output(space, config)
+    supervisor: SupervisorProcess | None = None
+    hold: Ownership | None = None
     try:
+        starter = Starter(space, config, door, -1 if output is None else output.theirs)
+        supervisor = starter.start()
         from localq.client.connection import Connection  # while the supervisor starts; see there
         from localq.client.ownership import Ownership
 
         label = space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
-        hold = Ownership(space, starter, supervisor, door, config.name)
-        end = lambda: hold.end(0.0)  # noqa: E731 - from now on a lost supervisor would be replaced
+        hold = Ownership(space, starter, supervisor, door, config.name, output)
         return Connection(space, label, config, hold, is_owner=True)
     except BaseException:  # Ctrl-C, above all: nobody would end it
-        end()
+        if hold is not None:  # which would replace a supervisor that is lost
+            hold.end(0.0)
+        else:
+            if supervisor is not None:
+                supervisor.abandon()
+            if output is not None:
+                output.close()
         raise
 
 

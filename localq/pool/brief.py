@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    # Levels by name, whether to stdout, the handler's level, and format, date format and style of its formatter.
+    Logs = tuple[dict[str, int], bool, int, tuple[str | None, str | None, str] | None]
+
 __all__ = ["KILL", "LOOK", "Brief"]
 
 LOOK, KILL = b"!", b"x"  # what the client says on the pipe: look at the phase; end at once
@@ -24,12 +27,14 @@ class Brief:
         "drain_timeout",
         "grace_period",
         "initializer",
+        "logs",
         "max_crashes",
         "max_memory_per_child",
         "max_retries",
         "max_tasks_per_child",
         "memory",
         "name",
+        "output",
         "owner_pid",
         "preload",
         "queues",
@@ -48,12 +53,14 @@ class Brief:
     drain_timeout: float
     grace_period: float
     initializer: tuple[int, bytes, bytes] | Callable[[], object] | None  # (kind, function, pickled args); or inherited
+    logs: Logs | None  # how the owner logs, if it does
     max_crashes: int | None
     max_memory_per_child: int | None
     max_retries: int
     max_tasks_per_child: int | None
     memory: int
     name: str
+    output: int  # the socket for what tasks write; -1: to the streams that they inherit
     owner_pid: int
     preload: tuple[str, ...]
     queues: tuple[str, ...]

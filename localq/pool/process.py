@@ -20,9 +20,11 @@ from localq.pool.processes import is_stopped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    import logging
 
     from localq._native import Space
     from localq.config import QueueConfig
+    from localq.pool.brief import Logs
     from localq.pool.doorway import Doorway
 
 __all__ = ["Starter", "SupervisorProcess"]
@@ -47,12 +49,14 @@ _MAIN = (
 )
 
 
-def _brief_of(config: QueueConfig, door: Doorway | None) -> Brief:
+def _brief_of(config: QueueConfig, door: Doorway | None, output: int) -> Brief:
     """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
     brief = Brief()
     brief.owner_pid = os.getpid()
     brief.cwd = _cwd()
     brief.initializer = _encode_initializer(config)
+    brief.logs = _logs() if output >= 0 and "logging" in sys.modules else None
+    brief.output = output
     brief.sys_path = [path and os.path.abspath(path) for path in sys.path]  # '' stays: it means wherever one is
     brief.socket = None if door is None else (door.path, door.inode)
     for name in Brief.__slots__:
@@ -88,6 +92,27 @@ def _encode_initializer(config: QueueConfig) -> tuple[int, bytes, bytes] | Calla
         raise SerializationError(
             "initargs", culprit.path, culprit.type_name, f"{culprit.reason}; start_method='fork' would inherit it"
         ) from error
+
+
+def _logs() -> Logs | None:
+    """How this program logs, if its root logger writes to stdout or stderr; other handlers can't travel."""
+    import logging
+
+    for handler in logging.root.handlers:
+        stream = getattr(handler, "stream", None)
+        if stream is None or stream not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            continue
+        loggers = {"": logging.root, **logging.root.manager.loggerDict}
+        levels: dict[str, int] = {name: level for name, each in loggers.items() if (level := getattr(each, "level", 0))}
+        form = handler.formatter
+        told = None if form is None else (form._fmt, form.datefmt, _style_of(form))
+        return levels, stream in (sys.stdout, sys.__stdout__), handler.level, told
+    return None
+
+
+def _style_of(form: logging.Formatter) -> str:
+    kinds = {"StrFormatStyle": "{", "StringTemplateStyle": "$"}
+    return kinds.get(type(form._style).__name__, "%")
 
 
 class SupervisorProcess:
@@ -206,10 +231,11 @@ class Starter:
     """Starts the supervisor of a Space, the first one and each that takes the place of one that was lost. They are all
     told the same, and see the environment that the owner had in the beginning."""
 
-    def __init__(self, space: Space, config: QueueConfig, door: Doorway | None) -> None:
-        """Raises SerializationError: the initializer can't travel."""
+    def __init__(self, space: Space, config: QueueConfig, door: Doorway | None, output: int = -1) -> None:
+        """`output`: the socket by which workers send what tasks write. Raises SerializationError: the initializer can't
+        travel."""
         self._space = space
-        self._brief = _brief_of(config, door)
+        self._brief = _brief_of(config, door, output)
         self._door = -1 if door is None else door.fd
         self._start = _fork if config.start_method == "fork" else _execute
         self._environment = _environment(config.threads_per_worker)
@@ -278,7 +304,7 @@ def _execute(
         program = _MAIN.format(
             root=root, control=control, payload=payload, brief=told, hear=theirs[0], tell=theirs[1], door=door
         )
-        fds = [fd for fd in (control, payload, told, *theirs, door) if fd >= 0]
+        fds = [fd for fd in (control, payload, told, *theirs, door, brief.output) if fd >= 0]
         handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # clears CLOEXEC
         nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]  # a task must not read the client's input
         return os.posix_spawn(

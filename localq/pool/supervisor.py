@@ -536,13 +536,13 @@ def run_supervisor(space: Space, brief: Brief, hear: int, tell: int, door: int) 
 
 def main(control: int, payload: int, brief_fd: int, hear: int, tell: int, door: int) -> NoReturn:
     """The program of a supervisor that was executed: six descriptors, nothing else."""
-    _close_all_but({0, 1, 2, control, payload, brief_fd, hear, tell, door})
-    for fd in (control, payload, hear, tell, door):
-        if fd >= 0:
-            os.set_inheritable(fd, False)
     with open(brief_fd, "rb") as told:
         told.seek(0)
         brief = Brief.from_bytes(told.read())
+    _close_all_but({0, 1, 2, control, payload, hear, tell, door, brief.output})
+    for fd in (control, payload, hear, tell, door, brief.output):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
     sys.path[:] = brief.sys_path
     if brief.cwd is not None:
         try:

@@ -18,6 +18,7 @@ from localq.lookup import decode_function
 from localq.pool.context import enter_worker
 from localq.pool.coroutines import Coroutines
 from localq.pool.last_words import keep_last_words
+from localq.pool.output import send_output
 from localq.pool.processes import started_at
 from localq.retry import Terms
 from localq.tasks import Task
@@ -47,7 +48,6 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
     _reseed()
-    _flush_lines()
     coroutines = Coroutines()
     worker = _native.Worker(
         space,
@@ -68,7 +68,13 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
     enter_worker(worker, space, brief)
+    if brief.output < 0:
+        _flush_lines()
+    else:
+        send_output(worker, space, brief.output, brief.logs)
     _initialize(brief, tell)
+    if worker.let_out is not None:
+        worker.let_out()  # what the initializer has begun is no task's
     keep_last_words(tell)
     space.set_ready(label)
     reason = worker.run() if brief.concurrency == 1 else coroutines.run(worker, brief.concurrency)

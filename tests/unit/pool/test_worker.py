@@ -201,7 +201,7 @@ def test_workers_read_nothing_from_the_program_s_input(q):
     assert q.delay(lambda: sys.stdin.read()).result(PATIENCE) == ""
 
 
-def test_what_tasks_print_is_out_with_its_line(tmp_path):
+def test_what_tasks_print_to_inherited_streams_is_out_with_its_line(tmp_path):
     said = run_script(
         tmp_path,
         """
@@ -211,7 +211,7 @@ def test_what_tasks_print_is_out_with_its_line(tmp_path):
         def say():
             print("from a task")
 
-        q = LocalQueue(workers=1)
+        q = LocalQueue(workers=1, output="inherit")
         q.delay(say).result()
         os._exit(0)
         """,
