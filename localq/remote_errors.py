@@ -21,35 +21,101 @@ __all__ = ["decode_error", "encode_error"]
 
 MAX_TEXT = 100_000  # characters of a traceback or a message: more helps nobody
 MAX_GROUP_DEPTH = 16  # of exception groups within groups; deeper ones arrive as text
+MAX_CHAIN = 16  # exceptions linked to one by `__cause__` and `__context__`; those further away arrive as text
+MAX_LINKED = 256  # of all members of a group together
+
+CAUSE: Any = BaseException.__cause__  # past what a class may have put in its place
+CONTEXT: Any = BaseException.__context__
 
 
-def encode_error(error: BaseException, depth: int = 0) -> bytes:
-    """All that can be saved of an exception; never fails. `depth` counts the groups around it."""
-    facts = (
-        _type_name(error),
-        _message(error),
-        _traceback_text(error),
-        _notes(error),
-        [encode_error(member, depth + 1) for member in _members(error)] if depth < MAX_GROUP_DEPTH else [],
-        _recipe(error) if depth < MAX_GROUP_DEPTH else None,
-    )
-    return dump_plain(facts, PROTOCOL)
+def encode_error(error: BaseException) -> bytes:
+    """All that can be saved of an exception, with its causes and contexts; never fails."""
+    return _encode(error, 0, [error])
+
+
+def _encode(error: BaseException, depth: int, seen: list[BaseException]) -> bytes:
+    """`depth` counts the groups around it, `seen` are the exceptions that need not be linked to again."""
+    chain, links = _chain(error, seen)
+    parts = [
+        (
+            _type_name(each),
+            _message(each),
+            _notes(each),
+            [_encode(member, depth + 1, seen) for member in _members(each)] if depth < MAX_GROUP_DEPTH else [],
+            _recipe(each) if depth < MAX_GROUP_DEPTH else None,
+            *link,
+        )
+        for each, link in zip(chain, links, strict=True)
+    ]
+    return dump_plain((_traceback_text(error), parts), PROTOCOL)
+
+
+def _chain(error: BaseException, seen: list[BaseException]) -> tuple[list[BaseException], list[list[int | None]]]:
+    """The exceptions that hang together with one, itself first; and for each the places of its cause and context."""
+    chain, links = [error], []
+    for each in chain:  # grows meanwhile
+        link: list[int | None] = []
+        for other in (CAUSE.__get__(each), CONTEXT.__get__(each)):
+            place = next((at for at, known in enumerate(chain) if known is other), None)
+            is_new = other is not None and place is None and not any(known is other for known in seen)
+            if is_new and len(chain) < MAX_CHAIN and len(seen) < MAX_LINKED:
+                place = len(chain)
+                chain.append(other)
+                seen.append(other)
+            link.append(place)
+        links.append(link)
+    return chain, links
 
 
 def decode_error(payload: bytes | bytearray | memoryview, task_id: str | None, attempts: int) -> BaseException:
-    """The exception that was encoded, with the text of its traceback as its cause.
+    """The exception that was encoded, its causes and contexts rebuilt as well as itself.
 
-    One that cannot be rebuilt here becomes a `TaskFailed` of that task.
+    The text of its traceback is the cause of the last one in its chain of causes: of itself, where it was not raised
+    from another. One that cannot be rebuilt here becomes a `TaskFailed` of that task.
     """
-    kind, message, traceback, notes, members, recipe = loads(payload)
-    error = _rebuild(recipe, [decode_error(member, task_id, attempts) for member in members])
-    if error is None:
-        error = TaskFailed(kind, message, traceback, task_id=task_id, attempts=attempts)
-    # Written past the exception's own code, which might refuse, or do anything.
-    if notes:
-        object.__getattribute__(error, "__dict__").setdefault("__notes__", notes)
-    BaseException.__setattr__(error, "__cause__", RemoteTraceback(traceback))
-    return error
+    text, parts = loads(payload)
+    text = _with_sources(text)
+    chain: list[BaseException] = []
+    for kind, message, notes, members, recipe, _, _ in parts:
+        error = _rebuild(recipe, [decode_error(member, task_id, attempts) for member in members])
+        if error is None or any(error is other for other in chain):
+            error = TaskFailed(kind, message, text, task_id=task_id, attempts=attempts)
+        # Written past the exception's own code, which might refuse, or do anything.
+        if notes:
+            object.__getattribute__(error, "__dict__").setdefault("__notes__", notes)
+        chain.append(error)
+    for error, (*_, cause, context) in zip(chain, parts, strict=True):
+        if context is not None:
+            CONTEXT.__set__(error, chain[context])
+        if cause is not None:
+            CAUSE.__set__(error, chain[cause])
+    at, passed = 0, {0}
+    while (cause := parts[at][-2]) is not None and cause not in passed:
+        at = cause
+        passed.add(at)
+    CAUSE.__set__(chain[at], RemoteTraceback(text))
+    return chain[0]
+
+
+def _with_sources(text: str) -> str:
+    """With the lines of code that only this process knows: a notebook's cells, what was typed at a prompt."""
+    if ", line " not in text:
+        return text
+    lines = text.split("\n")
+    complete = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        complete.append(line)
+        indent, is_frame, place = line.partition('File "')
+        if not is_frame or following.startswith(f"{indent}  ") or indent.strip("| +-"):
+            continue
+        name, _, rest = place.partition('", line ')
+        number = rest.partition(",")[0]
+        if number.isdecimal():
+            from linecache import getline
+
+            source = getline(name, int(number)).strip()
+            complete += [f"{indent}  {source}"] if source else []
+    return "\n".join(complete)
 
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localq.codec import Codec
-from localq.errors import SerializationError
+from localq.errors import RemoteTraceback, SerializationError
 
 pytestmark = pytest.mark.slow
 
@@ -246,3 +246,45 @@ def test_an_exception_always_arrives(args, kind) -> None:
     except Exception:
         return
     assert type(there) is kind
+
+
+@st.composite
+def webs(draw: st.DrawFn) -> list[BaseException]:
+    """Exceptions that point to each other as they like: notes, causes, contexts, groups, circles."""
+    kinds = st.sampled_from([ValueError, KeyError, OSError, RuntimeError, KeyboardInterrupt])
+    web: list[BaseException] = [draw(kinds)(number) for number in range(draw(st.integers(1, 8)))]
+    for number in range(draw(st.integers(0, 4))):
+        members = draw(st.lists(st.sampled_from(web), min_size=1, max_size=4))
+        web.append(BaseExceptionGroup(f"group {number}", members))
+    for error in web:
+        error.__cause__ = draw(st.none() | st.sampled_from(web))
+        error.__context__ = draw(st.none() | st.sampled_from(web))
+        for note in draw(st.lists(st.text(alphabet="ab", max_size=3), max_size=2)):
+            error.add_note(note)
+    return web
+
+
+def shape(error: BaseException) -> tuple[object, ...]:
+    """What must be the same at the other end, without what hangs on it."""
+    members = tuple(map(shape, error.exceptions)) if isinstance(error, BaseExceptionGroup) else ()
+    return type(error), str(error), getattr(error, "__notes__", []), members
+
+
+@given(webs())
+def test_an_exception_arrives_with_its_chain_of_causes_whatever_points_where(web: list[BaseException]) -> None:
+    codec = Codec("msgpack")
+    error = web[-1]
+
+    there = codec.decode_error(codec.encode_error(error))
+
+    assert shape(there) == shape(error)
+    if error.__context__ is not None:
+        assert there.__context__ is not None
+        assert shape(there.__context__) == shape(error.__context__)
+    passed: list[BaseException] = [error]
+    while error.__cause__ is not None and not any(error.__cause__ is each for each in passed):
+        assert there.__cause__ is not None
+        error, there = error.__cause__, there.__cause__
+        assert shape(there) == shape(error)
+        passed.append(error)
+    assert isinstance(there.__cause__, RemoteTraceback)

@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import decimal
 import enum
+import linecache
 import operator
 import os
 import pickle
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -22,6 +24,7 @@ import pytest
 from localq.codec import FORMAT_JSON, FORMAT_PICKLE, Codec
 from localq.errors import LocalqError, RemoteTraceback, SerializationError, TaskFailed, WorkerCrashed
 from localq.pickling import MAX_BLAME_TRIES, blame, dumps
+from localq.remote_errors import MAX_CHAIN
 from tests.support.tasks import Mishap, add
 
 LOCK = threading.Lock()
@@ -501,6 +504,131 @@ def test_the_traceback_of_the_other_side_is_the_cause() -> None:
     assert str(there.__cause__).endswith("ValueError: here\n")
 
 
+def test_an_explicit_cause_is_rebuilt_and_the_text_stands_at_the_end_of_the_chain(codec: Codec) -> None:
+    def work() -> None:
+        try:
+            try:
+                raise Mishap("first", 3)
+            except Mishap as error:
+                raise KeyError("second") from error
+        except KeyError as error:
+            raise ValueError("third") from error
+
+    with pytest.raises(ValueError, match="third") as caught:
+        work()
+    there = codec.decode_error(codec.encode_error(caught.value))
+
+    assert isinstance(there.__cause__, KeyError)
+    assert there.__context__ is there.__cause__
+    first = there.__cause__.__cause__
+    assert isinstance(first, Mishap)
+    assert first.code == 3
+    assert isinstance(first.__cause__, RemoteTraceback)
+    shown = "".join(traceback.format_exception(there))
+    assert [
+        text for text in ("in work", "Mishap: ", "KeyError: 'second'", "ValueError: third") if text not in shown
+    ] == []
+
+
+def test_a_context_is_rebuilt_and_is_no_cause(codec: Codec) -> None:
+    def work() -> None:
+        try:
+            raise Mishap("inner", 4)
+        except Mishap:
+            raise ValueError("outer")  # noqa: B904 - the context is the point
+
+    with pytest.raises(ValueError, match="outer") as caught:
+        work()
+    there = codec.decode_error(codec.encode_error(caught.value))
+
+    assert isinstance(there.__cause__, RemoteTraceback)
+    assert isinstance(there.__context__, Mishap)
+    assert there.__context__.code == 4
+
+
+def test_members_of_a_group_keep_their_own_causes(codec: Codec) -> None:
+    member = ValueError("member")
+    member.__cause__ = Mishap("why", 5)
+    there = codec.decode_error(codec.encode_error(ExceptionGroup("group", [member, KeyError("other")])))
+
+    assert isinstance(there, ExceptionGroup)
+    first, second = there.exceptions
+    assert isinstance(first.__cause__, Mishap)
+    assert isinstance(first.__cause__.__cause__, RemoteTraceback)
+    assert isinstance(second.__cause__, RemoteTraceback)
+
+
+def test_causes_that_go_in_a_circle_end_at_the_text(codec: Codec) -> None:
+    one, two = ValueError("one"), KeyError("two")
+    one.__cause__, two.__cause__ = two, one
+    there = codec.decode_error(codec.encode_error(one))
+
+    assert isinstance(there.__cause__, KeyError)
+    assert isinstance(there.__cause__.__cause__, RemoteTraceback)
+
+
+def test_an_exception_that_is_its_own_cause_arrives(codec: Codec) -> None:
+    error = ValueError("alone")
+    error.__cause__ = error.__context__ = error
+
+    assert isinstance(codec.decode_error(codec.encode_error(error)).__cause__, RemoteTraceback)
+
+
+def test_members_that_point_back_to_their_group_do_not_grow_without_end(codec: Codec) -> None:
+    members = [ValueError(number) for number in range(40)]
+    group = ExceptionGroup("group", [ExceptionGroup("inner", members), *members])
+    for member in members:
+        member.__context__ = group
+        member.__cause__ = members[0]
+    payload = codec.encode_error(group)
+
+    there = codec.decode_error(payload)
+    assert isinstance(there, ExceptionGroup)
+    assert len(there.exceptions) == 41
+
+
+def test_a_chain_of_thousands_arrives_with_its_nearest_links(codec: Codec) -> None:
+    error = ValueError(0)
+    for number in range(1, 5000):
+        error, below = ValueError(number), error
+        error.__cause__ = below
+    there: BaseException | None = codec.decode_error(codec.encode_error(error))
+
+    numbers = []
+    while isinstance(there, ValueError):
+        numbers.append(there.args[0])
+        there = there.__cause__
+    assert numbers == list(range(4999, 4999 - MAX_CHAIN, -1))
+    assert isinstance(there, RemoteTraceback)
+
+
+def test_a_cause_that_cannot_be_rebuilt_arrives_as_a_failure_that_tells_its_type(codec: Codec) -> None:
+    error = ValueError("outer")
+    error.__cause__ = KeyError("inner", LOCK)
+    there = codec.decode_error(codec.encode_error(error))
+
+    assert isinstance(there.__cause__, TaskFailed)
+    assert there.__cause__.type_name == "KeyError"
+    assert "inner" in there.__cause__.message
+
+
+def test_lines_of_code_that_only_the_reader_knows_are_put_into_the_text(codec: Codec) -> None:
+    name, source = "<cell 17>", "def broken():\n    raise ValueError('in a cell')\n"
+    scope: dict[str, Any] = {}
+    exec(compile(source, name, "exec"), scope)
+    with pytest.raises(ValueError, match="in a cell") as caught:
+        scope["broken"]()
+    payload = codec.encode_error(caught.value)
+
+    assert "raise ValueError('in a cell')" not in str(codec.decode_error(payload).__cause__)
+    linecache.cache[name] = len(source), None, source.splitlines(True), name
+    try:
+        text = str(codec.decode_error(payload).__cause__)
+    finally:
+        del linecache.cache[name]
+    assert "line 2, in broken\n    raise ValueError('in a cell')\nValueError: in a cell\n" in text
+
+
 def test_causes_contexts_and_notes_are_in_the_text() -> None:
     def chain() -> None:
         try:
@@ -519,7 +647,8 @@ def test_causes_contexts_and_notes_are_in_the_text() -> None:
     except RuntimeError as error:
         there = codec.decode_error(codec.encode_error(error))
 
-    text = str(there.__cause__)
+    assert there.__cause__ is not None
+    text = str(there.__cause__.__cause__)
     assert [word for word in ("the deepest", "in between", "the top", "the note") if word not in text] == []
     assert "direct cause" in text
     assert "During handling" in text
