@@ -126,6 +126,23 @@ class TaskResult(Record, Generic[ValueT]):
         """From the start of the last attempt to its end; None when it never ended."""
         return _elapsed(self.started_at, self.finished_at)
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from localq.markup import seconds, shown, table
+
+        return table(
+            f"TaskResult {self.task_id}",
+            (
+                ("status", self.status),
+                ("value", shown(self.value) if self.status is TaskStatus.SUCCESS else None),
+                ("error", None if self.error is None else shown(self.error)),
+                ("waited", seconds(self.wait_seconds)),
+                ("ran", seconds(self.run_seconds)),
+                ("attempts", self.attempts if self.attempts != 1 else None),
+                ("worker", self.worker_pid),
+            ),
+        )
+
     def unwrap(self) -> ValueT:
         """The value, or raise the task's error.
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up. A module imports only from its own floor and from those before it.
 FLOORS = (
-    ("errors", "caller_errors", "pool_errors", "record", "model", "config", "machine", "addresses"),
+    ("errors", "caller_errors", "pool_errors", "markup", "record", "model", "config", "machine", "addresses"),
     ("_native",),
     ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "pickling", "by_value", "captures"),
     ("pool",),

@@ -158,6 +158,25 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
             " itself, or stand in a list, a tuple or the values of a dict, and its result goes in its place"
         )
 
+    def _repr_html_(self) -> str:
+        """For notebooks. Does not wait."""
+        from localq.markup import seconds, shown, table
+
+        status = self.status
+        error = self.exception(0) if status is TaskStatus.FAILURE else None
+        return table(
+            f"TaskFuture {self.task_id}",
+            (
+                ("status", status),
+                ("result", shown(self.result(0)) if status is TaskStatus.SUCCESS and error is None else None),
+                ("error", None if error is None else shown(error)),
+                ("waited", seconds(self.wait_seconds)),
+                ("ran", seconds(self.run_seconds)),
+                ("attempts", self.attempts if self.attempts > 1 else None),
+                ("worker", self.worker_pid or None),
+            ),
+        )
+
     # What concurrent.futures reaches for by name. There they are attributes, and for type checkers here, too.
 
     if not TYPE_CHECKING:

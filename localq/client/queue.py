@@ -506,7 +506,8 @@ class LocalQueue:
             chunksize: items sent together; None: automatic.
             ordered: results in the order of the items; False: as they come.
             timeout: seconds for the whole map, from this call on.
-            progress: True for a bar on stderr when that is a terminal, or a callable(done, failed, total).
+            progress: True for a bar, on stderr when that is a terminal or below a notebook's cell; or a callable(done,
+                failed, total).
             return_exceptions: True to get a failed item's exception as its result instead of raising it.
 
         Returns:
@@ -662,6 +663,24 @@ class LocalQueue:
         except CancelledError:
             self.close(cancel_pending=True, timeout=0.0)
             raise
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from localq.markup import table
+
+        slots = {} if self.closed else self._space.slots()
+        pending = None if self.closed else self._client.waiting
+        return table(
+            f"LocalQueue {self.name}",
+            (
+                ("state", "closed" if self.closed else "open"),
+                ("workers", self.config.workers),
+                ("queues", None if len(self.config.queues) == 1 else ", ".join(self.config.queues)),
+                ("queued", slots.get("queued")),
+                ("running", slots.get("running")),
+                ("waited for here", pending),
+            ),
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self._client.waiting} pending"
