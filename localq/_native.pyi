@@ -640,8 +640,6 @@ class Client:
     """None, or called with (slot, generation) of a task that is waited for: may run it here; says whether it has."""
     on_output: Callable[[], object] | None
     """None, or called before a task that has written something is done."""
-    on_rest: Callable[[], object] | None
-    """None, or called when the last future is done."""
     on_use: Callable[[], object] | None
     """None, or called once by whoever submits or waits next."""
 

@@ -471,7 +471,6 @@ cdef class Client:
     cdef public object help           # None, or called with (slot, generation) of a task that is waited for: may run it here
     cdef public object on_use         # None, or called once, by whoever submits or waits next
     cdef public object on_output      # None, or called before a task that has written something is done
-    cdef public object on_rest        # None, or called when the last one is done
 
     def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
                  errors, plain, freeze=None):
@@ -1191,11 +1190,8 @@ cdef class Client:
             finished += 1
         if self.in_line or self.outbox.arrivals:
             self.sort_arrivals()
-        if finished:
-            if self.followers != NULL:
-                self.wake_followers(False)
-            if self.unsettled == 0 and self.on_rest is not None:
-                self.on_rest()
+        if finished and self.followers != NULL:
+            self.wake_followers(False)
         return finished
 
     cdef int finish(self, uint32_t index) except -1:

@@ -20,7 +20,7 @@ from localq.pool.output import MOST_BYTES, STDOUT, WAIT, WARNING, name_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import TextIO
+    from typing import Any, TextIO
 
     from localq._native import Client, Space
     from localq.client.future import TaskFuture
@@ -92,9 +92,12 @@ class Output:
         self._shower = 0  # the thread that shows
         self._queue: deque[Lines] = deque()
         self._warned: dict[str, None] = {}
-        self._repeats = Repeats() if config.output == "prefix" and _is_notebook() else None
+        self._cells = _cell_events() if config.output == "prefix" else None
+        self._repeats = None if self._cells is None else Repeats()
         self._quiet_at: float | None = None
         self._lost = 0
+        if self._cells is not None:
+            self._cells.register("post_run_cell", self._end_cell)
 
     def listen(self, client: Callable[[], Client | None]) -> None:
         """From now on lines find the futures of that client, as long as there is one."""
@@ -109,8 +112,8 @@ class Output:
         """Seconds until `read` should be called though nothing has come."""
         return None if self._quiet_at is None else max(0.0, self._quiet_at - time.monotonic())
 
-    def rest(self) -> None:
-        """Nothing is on its way any more: say what was repeated."""
+    def _end_cell(self, result: object = None) -> None:
+        """What was repeated belongs to the cell that ends."""
         self._quiet_at = time.monotonic()
         self.read()
 
@@ -122,8 +125,10 @@ class Output:
             self._collect()
             for task, pid, thread, kind in list(self._begun):  # of workers that died in the middle of a long line
                 self._take(task, "", pid, thread, kind, b"\n")
-            self.rest()
+            self._end_cell()
         finally:
+            if self._cells is not None:
+                self._cells.unregister("post_run_cell", self._end_cell)
             with self._reading:
                 self.fd = -1
                 self._socket.close()
@@ -190,9 +195,9 @@ class Output:
             self._shower = get_ident()
             while self._queue:
                 self._show_some()
-            if is_quiet and self._repeats is not None:
+            if is_quiet:
                 self._quiet_at = None
-                for kind, line in self._repeats.told():
+                for kind, line in () if self._repeats is None else self._repeats.told():
                     _write(kind, line)
         finally:
             self._shower = 0
@@ -230,16 +235,7 @@ class Output:
         new = [f"{line}\n" for line in lines if self._repeats.is_new(kind, line)]
         if self._repeats.has_any:
             self._quiet_at = time.monotonic() + QUIET_SECONDS
-            client = self._client()
-            if client is not None:
-                client.on_rest = self._at_rest
         return new
-
-    def _at_rest(self) -> None:
-        client = self._client()
-        if client is not None:
-            client.on_rest = None
-        self.rest()
 
 
 class Repeats:
@@ -272,8 +268,14 @@ class Repeats:
                 yield kind, f"{line} ... repeated {count} time{'s' if count > 1 else ''}\n"
 
 
-def _is_notebook() -> bool:
-    return "ipykernel" in sys.modules
+def _cell_events() -> Any:
+    """What IPython tells of its cells, where this process is a notebook's kernel; else None."""
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return None if shell is None else shell.events
 
 
 def _write(kind: int, text: str) -> None:

@@ -14,9 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Protocol
+    from typing import Any, Protocol
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
     ProgressCallback = Callable[[int, int, int | None], object]
@@ -38,7 +38,7 @@ class MapProgress:
     Args:
         total: how many items there will be; None when that is not known (the bar pulses and counts).
         description: a few words before the bar, such as the name of the function.
-        progress: True for a bar on stderr, shown on a terminal or in a notebook only; a callable
+        progress: True for a bar, on stderr if that is a terminal, or below a notebook's cell; a callable
             `(done, failed, total)`, called with running totals at the start, at most ten times a second, and once
             more at a regular end; False for neither.
         console: a rich Console to draw on instead of stderr, whatever it is connected to.
@@ -126,22 +126,31 @@ class MapProgress:
             return None
         if self._callback is not None:
             return _Callback(self._callback)
+        if self._console is None and _is_notebook():
+            return _CellBar(self.total, self.description, self._clock)
         console = self._console or _console_on_stderr()
         if console is None:
             return None
         return _Bar(console, self.total, self.description, self._clock)
 
 
+def _is_notebook() -> bool:
+    """Whether this process is a notebook's kernel, which has cells to draw in."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return get_ipython() is not None
+
+
 def _console_on_stderr() -> Console | None:
     """A console on stderr, or None when nobody would see a bar there. rich is not imported to find that out."""
-    in_notebook = "ipykernel" in sys.modules
-    on_terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
-    if not (in_notebook or on_terminal):
+    if sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
         return None
     from rich.console import Console
 
     console = Console(stderr=True)  # NO_COLOR and the kind of terminal are rich's business
-    return console if console.is_terminal or console.is_jupyter else None
+    return console if console.is_terminal else None
 
 
 class _Callback:
@@ -167,7 +176,14 @@ class _Bar:
     _progress: Progress
     _row: TaskID
 
-    def __init__(self, console: Console, total: int | None, description: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        total: int | None,
+        description: str,
+        clock: Callable[[], float],
+        starts: bool = True,  # to draw it by itself
+    ) -> None:
         from rich.progress import (
             BarColumn,
             Progress,
@@ -198,7 +214,8 @@ class _Bar:
             redirect_stdout=sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty(),
         )
         self._row = self._progress.add_task(description, total=total, count="", rate="", failures="")
-        self._progress.start()
+        if starts:
+            self._progress.start()
 
     def show(self, done: int, failed: int, total: int | None, elapsed_seconds: float) -> None:
         self._progress.update(
@@ -215,6 +232,56 @@ class _Bar:
         if finished and row.total is None:
             self._progress.update(self._row, total=row.completed)  # a full bar, instead of a pulse that stands still
         self._progress.stop()
+
+    def drawn(self) -> RenderableType:
+        return self._progress.get_renderable()
+
+
+class _CellBar:
+    """The same bar below a notebook's cell, as a display that is replaced each time. rich's own way of doing that needs
+    widgets, which most notebooks have not."""
+
+    __slots__ = ("_bar", "_console", "_handle")
+
+    WIDTH = 100  # characters
+    FORM = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; margin: 0">{code}</pre>'
+
+    def __init__(self, total: int | None, description: str, clock: Callable[[], float]) -> None:
+        from io import StringIO
+
+        from rich.console import Console
+
+        self._console = Console(
+            file=StringIO(),
+            record=True,
+            width=self.WIDTH,
+            force_terminal=True,
+            force_jupyter=False,
+            color_system="truecolor",
+        )
+        self._bar = _Bar(self._console, total, description, clock, starts=False)
+        self._handle: Any = None  # IPython's, of what is displayed
+
+    def show(self, done: int, failed: int, total: int | None, elapsed_seconds: float) -> None:
+        self._bar.show(done, failed, total, elapsed_seconds)
+        self._display()
+
+    def close(self, finished: bool) -> None:
+        self._bar.close(finished)
+        self._display()
+
+    def _display(self) -> None:
+        from IPython.display import display
+
+        self._console.print(self._bar.drawn(), end="")
+        shown = {
+            "text/html": self._console.export_html(inline_styles=True, code_format=self.FORM, clear=False),
+            "text/plain": self._console.export_text(),
+        }
+        if self._handle is None:
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
 
 
 def _rate(done: int, elapsed_seconds: float) -> str:
