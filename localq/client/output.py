@@ -72,11 +72,13 @@ class Output:
 
     def __init__(self, space: Space, config: QueueConfig) -> None:
         import _socket
-        from struct import pack
 
         kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
         self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-        theirs.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("ll", int(WAIT), int(WAIT % 1 * 1e6)))
+        wait = (int(WAIT), int(WAIT % 1 * 1e6))  # a struct timeval
+        theirs.setsockopt(
+            _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, b"".join(part.to_bytes(8, sys.byteorder) for part in wait)
+        )
         # So many packets at most are there at one time. Who reads no more than that does not read for ever.
         self._most_packets = theirs.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // ROOM_OF_PACKET + 1
         self._flags = _socket.MSG_DONTWAIT

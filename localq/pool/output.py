@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings  # once, by the supervisor, instead of by each worker
 from _thread import _local, get_ident
 from io import BufferedIOBase, TextIOWrapper
 from marshal import dumps  # both ends are the same interpreter, and it imports nothing
@@ -173,7 +174,6 @@ def _text(lines: _Lines) -> TextIO:
 
 def _show_warnings_by(lines: _Lines, stderr: TextIO) -> None:
     """Warnings arrive as such, so that the same one from several workers is shown once."""
-    import warnings
 
     def showwarning(
         message: Warning | str,
