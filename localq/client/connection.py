@@ -51,6 +51,8 @@ PATIENCE = (
     2.0  # seconds: idle workers end within milliseconds; one that does not is stopped or stuck, and is killed then
 )
 
+SHOWING = 1.0  # seconds: a program's stdout takes what it is given, unless it is a pipe that nobody reads
+
 OTHERS_SECONDS = 0.02  # between two looks whether other clients' work is done: it is not for us that they are woken
 
 
@@ -152,7 +154,8 @@ class Connection:
             self.end(0.0)
             raise
         self.check()  # what can't be done any more fails with its reason, not as cancelled
-        self.end(PATIENCE if not client.waiting else 0.0)
+        showing = None if until is None else max(0.0, until - time.monotonic())
+        self.end(PATIENCE if not client.waiting else 0.0, showing)
 
     def _drain(self) -> None:
         self.client.on_sent = None
@@ -188,9 +191,16 @@ class Connection:
         else:
             self.close()
 
-    def end(self, patience: float, make_error: Callable[[str], Exception] | None = None) -> None:
+    def end(
+        self,
+        patience: float,
+        showing: float | None = SHOWING,
+        *,
+        make_error: Callable[[str], Exception] | None = None,
+    ) -> None:
         """Of one's own queue, end the workers and the supervisor: by themselves, or killed after `patience` seconds.
-        Another's is left, and goes on. What is not done then is cancelled, or fails with `make_error(task_id)`."""
+        Another's is left, and goes on. What is not done then is cancelled, or fails with `make_error(task_id)`. What
+        tasks wrote is shown to its end, unless that is stuck for `showing` seconds (None: however long)."""
         if self._ended or not self.client.is_ours:
             return
         client = self.client
@@ -203,6 +213,8 @@ class Connection:
                 self._space.set_phase(PHASE_STOPPED)
                 self.hold.end(patience)
         finally:
+            if self.hold.output is not None:
+                self.hold.output.close(showing)
             client.reap()
             client.fail_all(make_error)
             if not self._is_owner:

@@ -124,8 +124,6 @@ class Ownership:
             self._supervisor.close()
             if self._door is not None:
                 self._door.close()
-            if self.output is not None:
-                self.output.close()
 
     def _dismiss_thread(self) -> None:
         if self._leave < 0:
@@ -148,6 +146,8 @@ class Ownership:
         if not self._thread.is_alive():
             os.eventfd_read(self._leave)
             self._is_paused = True
+            if self.output is not None:
+                self.output.join()
 
     def resume(self) -> None:
         """The queue is used again."""
@@ -195,7 +195,7 @@ class Ownership:
             if self._supervisor.pidfd in awake:
                 return self._supervisor.wait(None)
             if output is not None:
-                output.read()
+                output.read_beside()
 
     def _sleep(self, seconds: float) -> bool:
         """True when told to leave."""

@@ -733,11 +733,10 @@ def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Con
     except BaseException:  # Ctrl-C, above all: nobody would end it
         if hold is not None:  # which would replace a supervisor that is lost
             hold.end(0.0)
-        else:
-            if supervisor is not None:
-                supervisor.abandon()
-            if output is not None:
-                output.close()
+        elif supervisor is not None:
+            supervisor.abandon()
+        if output is not None:
+            output.close()
         raise
 
 

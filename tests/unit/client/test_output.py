@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from localq import ConfigError, LocalQueue, WorkerCrashed
-from localq.client.output import MOST_KEPT, Repeats
+from localq.client.output import MOST_KEPT
+from localq.client.screen import Repeats
 from localq.pool.output import MOST_BYTES, STDERR, STDOUT
 from tests.support import tasks
 from tests.support.queues import PATIENCE, id_of, supervisor_of, wait_until_staffed
@@ -426,3 +427,62 @@ def test_the_same_line_on_another_stream_is_another_line():
 
     assert repeats.is_new(STDOUT, "a")
     assert repeats.is_new(STDERR, "a")
+
+
+# ---- a stdout that is blocked
+
+
+def test_results_arrive_while_stdout_is_blocked_and_no_line_is_lost_once_it_is_read(tmp_path):
+    with start_script(
+        tmp_path,
+        """
+        import sys
+        from localq import LocalQueue
+
+        def chatty(number):
+            for line in range(3000):
+                print(number, line, "x" * 40)
+
+        with LocalQueue(workers=2) as q:
+            futures = [q.delay(chatty, number) for number in range(4)]
+            while not all(future.done() for future in futures):
+                q._client.wait_any(1.0)
+            print([future.logs().count("x\\n") for future in futures], file=sys.stderr, flush=True)
+        """,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr.readline() == "[3000, 3000, 3000, 3000]\n"  # nothing was read from its stdout so far
+        lines = process.stdout.read().splitlines()
+        assert process.stderr.read() == ""
+
+    assert len(lines) == 12000
+    for number in range(4):
+        own = [int(line.split()[3]) for line in lines if line.startswith(f"chatty | {number} ")]
+        assert own == list(range(3000))
+
+
+def test_a_hurried_end_with_a_blocked_stdout_says_what_was_not_shown(tmp_path):
+    with start_script(
+        tmp_path,
+        """
+        import os, sys
+        from localq import LocalQueue
+
+        def chatty():
+            for line in range(5000):
+                print(line, "x" * 40)
+
+        q = LocalQueue(workers=1)
+        future = q.delay(chatty)
+        while not future.done():
+            q._client.wait_any(1.0)
+        q.close(timeout=0.1)
+        sys.stderr.flush()
+        os._exit(0)
+        """,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.read()
+
+    assert "lines of tasks were not shown: this process's stdout was blocked" in said
