@@ -124,7 +124,7 @@ class LocalExecutor(QueueExecutor):
         queue, self._queue, self._view = self._queue, None, None
         if queue is not None:
             _cancel_pending(queue)
-            queue._connection.end(0.0, _ended)
+            queue._connection.end(0.0, make_error=_ended)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
