@@ -401,7 +401,7 @@ class Future(Generic[_R_co]):
     def _native_state(self) -> int:
         """PENDING, RUNNING, SUCCEEDED, FAILED or CANCELLED."""
 
-    output: Any
+    _output: Any
     """What its runs have written, once they have; see localq.client.output."""
 
     @property

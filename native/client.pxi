@@ -76,7 +76,7 @@ cdef class Future:
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
-    cdef public object output         # what its runs have written, once they have: see localq.client.output
+    cdef public object _output        # what its runs have written, once they have: see localq.client.output
 
     @classmethod
     def __class_getitem__(cls, item):

@@ -129,7 +129,7 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
         if stream not in (None, "stdout", "stderr"):
             raise ConfigError(f'stream must be "stdout", "stderr" or None; got {stream!r}')
         self._hear()
-        kept: TaskOutput | None = self.output
+        kept: TaskOutput | None = self._output
         return "" if kept is None else kept.text(stream)
 
     def add_done_callback(self, fn: Callable[[TaskFuture[R]], object]) -> None:

@@ -15,6 +15,7 @@ from marshal import loads
 
 from localq.client.screen import Screen, stream_of
 from localq.pool.output import MOST_BYTES, STDERR, WAIT, name_of
+from localq.pool.process import keep_clear
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,16 +65,17 @@ class Output:
         import _socket
 
         kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
         wait = (int(WAIT), int(WAIT % 1 * 1e6))  # a struct timeval
         theirs.setsockopt(
             _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, b"".join(part.to_bytes(8, sys.byteorder) for part in wait)
         )
         # So many packets at most are there at one time. Who reads no more than that does not read for ever.
         self._most_packets = theirs.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // ROOM_OF_PACKET + 1
+        self._socket = _socket.socket(fileno=keep_clear(ours.detach()))
         self._flags = _socket.MSG_DONTWAIT
         self.fd: int = self._socket.fileno()
-        self.theirs: int = theirs.detach()
+        self.theirs: int = keep_clear(theirs.detach())
         self._space = space
         self._name = config.name
         self._mode = config.output
@@ -157,9 +159,9 @@ class Output:
         text = data.decode("utf-8", "replace")
         future = self._future_of(task) if task else None
         if future is not None:
-            if future.output is None:
-                future.output = TaskOutput()
-            future.output.add(kind, text if text.endswith("\n") else text + "\n")
+            if future._output is None:
+                future._output = TaskOutput()
+            future._output.add(kind, text if text.endswith("\n") else text + "\n")
             name = name or name_of(future._function)
         if self._mode != "off":
             self._screen.put(kind, name or "task", text)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from localq.pool.brief import Logs
     from localq.pool.doorway import Doorway
 
-__all__ = ["Starter", "SupervisorProcess"]
+__all__ = ["Starter", "SupervisorProcess", "keep_clear"]
 
 # Libraries that start a thread per processor unless told otherwise before they are imported.
 THREAD_LIMITS = (
@@ -274,13 +274,14 @@ class Starter:
 
 def _pipe() -> tuple[int, int]:
     """Neither end may ever wait, nor be 0, 1 or 2: a program whose standard streams are closed may use those anew."""
-    ear, voice = (_keep_clear(fd) for fd in os.pipe())
+    ear, voice = (keep_clear(fd) for fd in os.pipe())
     os.set_blocking(ear, False)
     os.set_blocking(voice, False)
     return ear, voice
 
 
-def _keep_clear(fd: int) -> int:
+def keep_clear(fd: int) -> int:
+    """The same descriptor, but not one of the standard three: those may be closed here, and are used there."""
     if fd > 2:
         return fd
     moved = fcntl(fd, F_DUPFD_CLOEXEC, 3)
@@ -297,7 +298,7 @@ def _execute(
     if not sys.executable:
         raise ConfigError("this Python has no sys.executable to start the supervisor with; use start_method='fork'")
     control, payload = space.fds
-    told = _keep_clear(os.memfd_create("localq-brief", os.MFD_CLOEXEC))
+    told = keep_clear(os.memfd_create("localq-brief", os.MFD_CLOEXEC))
     try:
         _write_all(told, brief.to_bytes())
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
