@@ -178,9 +178,10 @@ class MapResults(_native.Results, Generic[R]):
                     self._wait()
             except StopIteration:
                 raise
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 self._give_up()
-                raise
+                # Where in here tells nobody anything, and takes a notebook long to show.
+                raise interrupt.with_traceback(None) from None
             except BaseException:
                 self.close()
                 raise
