@@ -125,6 +125,9 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
 
         The last 1 MiB or so is kept; a first line says how much was left out. Empty where somebody else owns the queue
         (`LocalQueue.attach`), or where it has output="inherit".
+
+        Raises:
+            ConfigError: there is no such stream.
         """
         if stream not in (None, "stdout", "stderr"):
             raise ConfigError(f'stream must be "stdout", "stderr" or None; got {stream!r}')

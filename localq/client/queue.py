@@ -205,7 +205,9 @@ class LocalQueue:
             name; "off": only kept for `TaskFuture.logs`; "inherit": not touched, workers write to the descriptors that
             they inherited. What C code and other programs write goes there in any case. Logging follows what
             `logging.basicConfig` had set up here when the queue was opened, else only warnings and worse are shown.
-            The same warning from several workers is shown once; in a notebook lines that repeat are counted.
+            The same warning from several workers is shown once; in a notebook lines that repeat are counted. While this
+            process reads nothing for more than 2 seconds (stopped, or in C code that keeps the GIL) lines may be lost,
+            and it says how many.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
