@@ -1205,7 +1205,9 @@ cdef class Client:
             return 0
         outcome = lq_slot_outcome(slot, &cause)
         cdef object interrupt = None
+        cdef bint lingered = False
         if self.on_output is not None and (slot.result_format & PRINTED or slot.attempt > 1 or outcome == LQ_OUTCOME_CRASHED):
+            lingered = True
             try:
                 self.on_output()
             except BaseException as error:      # Ctrl-C: after this one is done, which nobody would look for again
@@ -1253,6 +1255,8 @@ cdef class Client:
             state, value = IS_ERROR, error
         lq_client_consume(&self.client, index)
         future.settle(state, value)
+        if lingered and self.leading:
+            lq_client_wake(&self.client)    # meanwhile the thread that waits for this one may have gone to sleep again
         if interrupt is not None:
             raise interrupt
         return 0

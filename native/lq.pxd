@@ -247,6 +247,7 @@ cdef extern from "lq_client.h" nogil:
     lq_status lq_client_stop(lq_client *client, uint32_t index, uint32_t task_generation)
     void lq_client_touch(lq_client *client, uint32_t index, uint32_t task_generation)
     void lq_client_widen(lq_client *client)
+    void lq_client_wake(lq_client *client)
     lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
     lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t *row,
                                 uint32_t *generation)

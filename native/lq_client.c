@@ -428,6 +428,11 @@ void lq_client_widen(struct lq_client *client)
         lq_bell_ring(&row->bell, INT_MAX);
 }
 
+void lq_client_wake(struct lq_client *client)
+{
+    lq_bell_ring(&lq_roster_row(&client->space->roster, client->me)->bell, INT_MAX);
+}
+
 /* Going to sleep leaves a processor free. If work waits and a worker sleeps, it shall have it, whatever was promised. */
 static void pass_on_(const struct lq_client *client)
 {

@@ -71,6 +71,8 @@ enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_
 void lq_client_widen(struct lq_client *client);
 /* Is there something to reap? */
 bool lq_client_has_news(const struct lq_client *client);
+/* Wake the thread that sleeps there: what it waits for has been finished by another, after it went to sleep. */
+void lq_client_wake(struct lq_client *client);
 
 /* Publish a function's bytes. LQ_OK, *row, *generation; LQ_FULL: the table or the arena is. */
 enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t *row,
