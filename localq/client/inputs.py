@@ -70,36 +70,66 @@ class _Pickled:
     __slots__ = ("_kept", "_payload")
 
     def __init__(self, value: object, futures: set[int]) -> None:
+        self._kept = kept = _Kept(futures)
         file = BytesIO()
-        self._kept: list[Any] = []
         try:
-            _pickler(Pickler, file, futures, self._kept).dump(value)
+            _Freezer(file, kept).dump(value)
         except Exception:  # noqa: BLE001 - as in localq.pickling: the other pickler has the last word
-            from localq import by_value
-
-            file, self._kept = BytesIO(), []
-            _pickler(by_value.ByValuePickler, file, futures, self._kept).dump(value)
+            file = BytesIO()
+            kept.clear()
+            _by_value_freezer(file, kept).dump(value)
         self._payload = file.getvalue()
 
     def fill(self) -> Arguments:
         """As `_Plain.fill`."""
-        kept = [value.result(0) if is_input else value for value, is_input in self._kept]
-        filler: Any = Unpickler(BytesIO(self._payload))
-        filler.persistent_load = kept.__getitem__
-        found: Arguments = filler.load()
+        found: Arguments = _Filler(BytesIO(self._payload), self._kept).load()
         return found
 
 
-def _pickler(base: type[Pickler], file: BytesIO, futures: set[int], kept: list[Any]) -> Any:
-    """One that keeps the inputs, and what stays as it is, apart: their places in `kept` stand for them."""
+class _Kept(list["Any"]):
+    """What is not pickled: inputs, and what stays as it is. Their places in here stand for them."""
 
-    def persistent_id(value: object) -> int | None:
-        is_input = id(value) in futures
-        if not is_input and not isinstance(value, KEPT):
+    def __init__(self, futures: set[int]) -> None:
+        super().__init__()
+        self._futures = futures
+
+    def keep(self, value: object) -> int | None:
+        """The place of `value` in here; None: it is to be pickled."""
+        if id(value) not in self._futures and not isinstance(value, KEPT):
             return None
-        kept.append((value, is_input))
-        return len(kept) - 1
+        self.append(value)
+        return len(self) - 1
 
-    made: Any = base(file, PROTOCOL)
-    made.persistent_id = persistent_id
+    def give(self, place: int) -> Any:
+        value = self[place]
+        return value.result(0) if id(value) in self._futures else value
+
+
+class _Freezer(Pickler):
+    def __init__(self, file: BytesIO, kept: _Kept) -> None:
+        super().__init__(file, PROTOCOL)
+        self._kept = kept
+
+    def persistent_id(self, value: object) -> int | None:
+        return self._kept.keep(value)
+
+
+def _by_value_freezer(file: BytesIO, kept: _Kept) -> Pickler:
+    """The same for what only cloudpickle can pickle."""
+    from localq.by_value import ByValuePickler
+
+    class Freezer(ByValuePickler):
+        def persistent_id(self, value: object) -> int | None:
+            return kept.keep(value)
+
+    made: Pickler = Freezer(file, PROTOCOL)
     return made
+
+
+class _Filler(Unpickler):
+    def __init__(self, file: BytesIO, kept: _Kept) -> None:
+        super().__init__(file)
+        self._kept = kept
+
+    def persistent_load(self, place: int) -> Any:
+        return self._kept.give(place)

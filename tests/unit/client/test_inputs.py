@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 from concurrent import futures as standard
@@ -106,6 +107,8 @@ def test_functions_classes_and_objects_can_stand_beside_a_future(q):
     assert q.delay(lambda fn, value: fn(value), lambda value: value * factor, lone).result(PATIENCE) == 40
     assert q.delay(isinstance, lone, int).result(PATIENCE)
     assert q.delay(value_of, Holder("held"), lone).result(PATIENCE) == "held"
+    cached = functools.cache(lambda value: value + factor)  # only cloudpickle can send it
+    assert q.delay(lambda fns, value: fns[0](value), [cached], lone).result(PATIENCE) == 22
 
 
 def test_a_future_elsewhere_than_in_lists_tuples_and_dicts_fails_that_task_and_says_where_they_may_be(q):
