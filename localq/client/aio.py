@@ -196,8 +196,10 @@ async def beside(work: Callable[..., object], *args: object) -> None:
         except RuntimeError:  # the loop was closed
             pass
 
-    Thread(target=run, name="localq-closer", daemon=True).start()
+    thread = Thread(target=run, name="localq-closer", daemon=True)
+    thread.start()
     await done
+    thread.join()  # it has nothing left to do, and lets go of its arguments
 
 
 def _finish(done: Future[None], error: BaseException | None) -> None:

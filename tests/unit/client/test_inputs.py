@@ -540,7 +540,7 @@ def test_ctrl_c_while_arguments_are_filled_in_is_the_waiting_call_s_and_costs_no
 
         parent, interrupted = os.getpid(), []
         with LocalQueue(workers=1) as q:
-            future = q.delay(times_of, Interrupting(3), q.delay(int, 5))
+            future = q.delay(times_of, Interrupting(3), q.delay(time.sleep, 0.5))
             try:
                 print(future.result(10))
             except KeyboardInterrupt:
