@@ -716,6 +716,13 @@ class Flight:
     def attempt(self) -> int: ...
     @property
     def metadata(self) -> Any: ...
+    printed: bool
+    """It has written something."""
+
+    @property
+    def function(self) -> Callable[..., object] | None:
+        """What it calls; None when that is not known any more."""
+
     @property
     def cancelled(self) -> bool:
         """Whether it was asked to stop."""

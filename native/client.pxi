@@ -647,7 +647,8 @@ cdef class Client:
         self.check_open()
         return 0
 
-    cdef void fill(self, lq_slot *slot, Options options, FunctionEntry entry, int kind) noexcept:
+    cdef void fill(self, lq_slot *slot, Options options, FunctionEntry entry, int kind, int64_t called_ns) noexcept:
+        """`called_ns`: when the call was made; 0: just now."""
         cdef int queue = options.queue if options.queue >= 0 else entry.queue if entry.queue >= 0 else 0
         cdef int priority = options.priority if options.priority >= 0 else entry.priority if entry.priority >= 0 else options.default_priority
         cdef int retries = options.max_retries if options.max_retries >= 0 else entry.max_retries if entry.max_retries >= 0 else options.default_retries
@@ -661,15 +662,16 @@ cdef class Client:
                                      else options.default_crashes if options.default_crashes >= 0 else retries)
         slot.limit_ms = options.limit_ms if options.limit_ms != 0 else entry.limit_ms if entry.limit_ms != 0 else options.default_limit_ms
         if options.ttl_ns != 0 or options.delay_ns != 0 or options.due_ns != 0:
-            self.set_times(slot, options)
+            self.set_times(slot, options, called_ns)
 
-    cdef void set_times(self, lq_slot *slot, Options options) noexcept:
+    cdef void set_times(self, lq_slot *slot, Options options, int64_t called_ns) noexcept:
         cdef int64_t now = lq_now_ns()
-        cdef int64_t due = options.due_ns if options.due_ns != 0 else now + options.delay_ns
+        cdef int64_t called = called_ns if called_ns != 0 else now
+        cdef int64_t due = options.due_ns if options.due_ns != 0 else called + options.delay_ns
         if due > now:
             slot.due_ms = lq_space_at(&self.space.space, due)
         if options.ttl_ns != 0:
-            slot.expires_ms = lq_space_at(&self.space.space, now + options.ttl_ns)
+            slot.expires_ms = lq_space_at(&self.space.space, called + options.ttl_ns)
 
     cdef bytes store(self, uint32_t index, Options options, const void *data, size_t length):
         """Arguments that do not fit into the slot go to the arena; waits for room there. Returns them when there is none and this
@@ -778,7 +780,7 @@ cdef class Client:
             entry.pending -= 1
             raise
         slot = lq_space_slot(&self.space.space, index)
-        self.fill(slot, options, entry, LQ_KIND_CALL)
+        self.fill(slot, options, entry, LQ_KIND_CALL, 0)
         try:
             if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
@@ -886,7 +888,7 @@ cdef class Client:
             entry.pending -= 1
             raise
         slot = lq_space_slot(&self.space.space, index)
-        self.fill(slot, options, entry, kind)
+        self.fill(slot, options, entry, kind, 0)
         try:
             if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
@@ -1124,7 +1126,7 @@ cdef class Client:
         if status != LQ_OK:
             return LQ_FULL
         slot = lq_space_slot(&self.space.space, index)
-        self.fill(slot, parcel.options, future.entry, parcel.kind)
+        self.fill(slot, parcel.options, future.entry, parcel.kind, <int64_t>future.submit_ns)
         slot.args_format = <uint8_t>parcel.format
         slot.args_bytes = <uint32_t>length
         if length <= LQ_INLINE_BYTES:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalExecutor"]
 
-CAPACITY = 500_000  # tasks on their way until a submission has to wait; a slot that is never used costs nothing
-
 
 class LocalExecutor(QueueExecutor):
     """Takes the place of `concurrent.futures.ProcessPoolExecutor`; everything known of that holds, and:
@@ -82,7 +80,7 @@ class LocalExecutor(QueueExecutor):
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; supply a different"
                 " mp_context, or start_method='fork' without one"
             )
-        options = {"capacity": CAPACITY, **queue_options}
+        options = dict(queue_options)
         options |= {"initializer": initializer, "initargs": tuple(initargs), "max_tasks_per_child": max_tasks_per_child}
         if start_method is not None:
             options.setdefault("start_method", start_method)

@@ -29,6 +29,8 @@ __all__ = ["connect_here"]
 class _Within:
     """What holds a worker to its own queue is that it is its worker."""
 
+    output = None  # what tasks write goes to the owner
+
     def trouble(self) -> Callable[[], Exception] | None:
         """Whatever becomes of the queue becomes of its workers."""
         return None

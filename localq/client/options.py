@@ -41,8 +41,8 @@ def make_options(
     overflow: bool = False,
     keeps_running: bool = False,
 ) -> _native.Options:
-    """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is kept
-    in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
+    """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is
+    kept in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
 
     Raises:
         ConfigError: one is not allowed.

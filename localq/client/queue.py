@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from localq.client.connection import Connection
     from localq.client.future import TaskFuture
     from localq.client.mapping import MapResults
-    from localq.client.queue_executor import QueueExecutor
     from localq.client.ownership import Ownership
+    from localq.client.queue_executor import QueueExecutor
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from localq._native import Flight, Space, Worker
     from localq.pool.brief import Brief
 
-__all__ = ["Here", "TaskContext", "current_task", "enter_worker", "fly_in", "this_worker"]
+__all__ = ["Here", "TaskContext", "current_task", "enter_worker", "fly_in", "in_hand", "this_worker"]
 
 
 class TaskContext:
@@ -72,6 +72,15 @@ def fly_in(flight: Flight) -> None:
     _flight.set(flight)
 
 
+def in_hand() -> Worker | Flight | None:
+    """What says which task this thread or coroutine runs for; None between tasks."""
+    if _here is None:
+        return None
+    if _here.worker.busy:
+        return _here.worker
+    return _flight.get() if _flight is not None else None
+
+
 def this_worker() -> Here | None:
     """What this process is; None if it is no worker, or one that a task has forked."""
     return _here if _here is not None and _here.pid == os.getpid() else None
@@ -79,11 +88,7 @@ def this_worker() -> Here | None:
 
 def current_task() -> TaskContext | None:
     """The task that this process runs just now; None outside of a worker, or between tasks."""
-    if _here is None:
-        return None
-    found: Worker | Flight | None = _here.worker
-    if not _here.worker.busy:
-        found = _flight.get() if _flight is not None else None
+    found = in_hand()
     if found is None:
         return None
     assert found.task_id is not None

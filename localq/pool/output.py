@@ -17,6 +17,7 @@ from io import BufferedIOBase, TextIOWrapper
 from marshal import dumps  # both ends are the same interpreter, and it imports nothing
 
 from localq._native import TALLY_LINES_LOST
+from localq.pool.context import in_hand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,17 +77,25 @@ class _Voice:
         self._socket: _socket.socket | None = None  # made when something is written
         self._is_heard = True  # False once nobody made room in time
 
+    def note(self) -> str:
+        """Somebody writes: the task that does, "" for none."""
+        found = in_hand()
+        if found is not None:
+            found.printed = True
+        return self._author()[0]
+
     def _author(self) -> tuple[str, str]:
         """The task, and its name; no task for what is written between tasks, or by a thread that has outlived its
         own."""
-        worker = self.worker
-        task = worker.task_id
+        found = in_hand()
+        task = None if found is None else found.task_id
         if task is not None and get_ident() != self._main:
             born: str = self._threads.__dict__.setdefault("task", task)
             task = task if born == task else None
         if task is None:
             return "", f"worker {os.getpid()}"
-        function = worker.function
+        assert found is not None
+        function = found.function
         return task, "" if function is None else name_of(function)
 
     def send(self, kind: int, data: Buffer) -> None:
@@ -125,7 +134,7 @@ class _Lines(BufferedIOBase):
     def __init__(self, voice: _Voice, kind: int) -> None:
         self._voice = voice
         self._kind = kind
-        self._begun: dict[int, bytearray] = {}
+        self._begun: dict[tuple[str, int], bytearray] = {}  # by task and thread
         self.name = "<stdout>" if kind == STDOUT else "<stderr>"
 
     def writable(self) -> bool:
@@ -141,9 +150,7 @@ class _Lines(BufferedIOBase):
     def write(self, data: Buffer) -> int:  # type: ignore[override]  # any buffer, as everywhere; its stub is narrower
         data = bytes(data)
         end = data.rfind(b"\n") + 1
-        me = get_ident()
-        if self._voice.worker.busy:
-            self._voice.worker.printed = True
+        me = self._voice.note(), get_ident()
         if end:
             begun = self._begun.pop(me, None)
             self._voice.send(self._kind, data[:end] if begun is None else bytes(begun) + data[:end])
@@ -157,15 +164,16 @@ class _Lines(BufferedIOBase):
 
     def warn(self, text: str) -> None:
         """The text of a warning."""
-        if self._voice.worker.busy:
-            self._voice.worker.printed = True
+        self._voice.note()
         self._voice.send(WARNING, text.encode("utf-8", "backslashreplace"))
 
     def let_out(self) -> None:
         """What is begun will not be finished: the task ends."""
-        while self._begun:
-            _, begun = self._begun.popitem()
-            self._voice.send(self._kind, begun + b"\n")
+        ended = self._voice.worker.task_id
+        for key in [key for key in self._begun if key[0] in ("", ended)]:
+            begun = self._begun.pop(key, None)
+            if begun is not None:
+                self._voice.send(self._kind, begun + b"\n")
 
 
 def _text(lines: _Lines) -> TextIO:

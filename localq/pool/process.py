@@ -19,8 +19,8 @@ from localq.pool.processes import is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     import logging
+    from collections.abc import Callable
 
     from localq._native import Space
     from localq.config import QueueConfig
