@@ -392,6 +392,9 @@ class Future(Generic[_R_co]):
         is killed and replaced. The future itself is cancelled at once.
         """
 
+    def _run_here(self) -> None:
+        """In a task that is about to wait for this one: run it in here, if it is still queued."""
+
     def _withdraw(self) -> bool:
         """Cancel the task if it has not started."""
 

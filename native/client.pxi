@@ -257,6 +257,12 @@ cdef class Future:
         """
         return self.state == IS_CANCELLED or (not self.done() and self.client.cancel(self))
 
+    def _run_here(self):
+        """In a task that is about to wait for this one: run it in here, if it is still queued."""
+        if self.state == IS_PENDING and self.client is not None and self.client.help is not None and self.generation != 0:
+            if self.client.help(self.slot, self.generation):
+                self.client.reap()
+
     def _withdraw(self):
         """Cancel the task if it has not started."""
         return self.state == IS_CANCELLED or (not self.done() and self.client.withdraw(self))

@@ -12,6 +12,8 @@ from asyncio import CancelledError, get_running_loop
 from collections import deque
 from threading import Thread
 
+from localq.pool.context import this_worker
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
@@ -85,11 +87,17 @@ def until_done(future: TaskFuture[Any], client: Client) -> Generator[Any, None, 
     """Suspend the running coroutine until the future is done. When it is cancelled meanwhile, so is the task."""
     waiter = get_running_loop().create_future()
     landing_of(client).expect(future, lambda: _wake(waiter))
+    here = this_worker() if client.help is not None else None
+    if here is not None:
+        here.coroutines.begin_wait()  # what it waits for may have to be taken by this very worker
     try:
         yield from waiter
     except CancelledError:
         future.cancel()
         raise
+    finally:
+        if here is not None:
+            here.coroutines.end_wait()
 
 
 def _wake(waiter: Future[None]) -> None:

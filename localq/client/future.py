@@ -190,6 +190,7 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
 
         @property
         def _condition(self):
+            self._run_here()  # `wait` and `as_completed` begin so, and could wait for ever for what no worker takes
             return self._watched().condition
 
         @property

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from localq._native import Flight, Space, Worker
     from localq.pool.brief import Brief
+    from localq.pool.coroutines import Coroutines
 
 __all__ = ["Here", "TaskContext", "current_task", "enter_worker", "fly_in", "in_hand", "this_worker"]
 
@@ -41,10 +42,11 @@ class TaskContext:
 class Here:
     """What this process is, if it is a worker."""
 
-    __slots__ = ("brief", "pid", "space", "worker")
+    __slots__ = ("brief", "coroutines", "pid", "space", "worker")
 
-    def __init__(self, worker: Worker, space: Space, brief: Brief) -> None:
+    def __init__(self, worker: Worker, space: Space, brief: Brief, coroutines: Coroutines) -> None:
         self.worker = worker
+        self.coroutines = coroutines
         self.space = space
         self.brief = brief
         self.pid = os.getpid()
@@ -53,10 +55,10 @@ class Here:
 _here: Here | None = None  # set once, in a worker process
 
 
-def enter_worker(worker: Worker, space: Space, brief: Brief) -> None:
+def enter_worker(worker: Worker, space: Space, brief: Brief, coroutines: Coroutines) -> None:
     """This process is a worker from now on."""
     global _here
-    _here = Here(worker, space, brief)
+    _here = Here(worker, space, brief, coroutines)
 
 
 _flight: ContextVar[Flight | None] | None = None  # made by the first that flies

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Async tasks in a worker: one event loop, which stays open between tasks, for one coroutine or for many at a time.
 
-Used by the worker, which hands over what a function returned when that is a coroutine. With `concurrency` above 1 the
-main thread runs the loop while coroutines are on their way, and takes further tasks in between; a thread sleeps for it
-when there is none.
+Used by the worker, which hands over what a function returned when that is a coroutine. The main thread runs the loop
+while coroutines are on their way, and takes further tasks in between, up to `concurrency`; a thread sleeps for it when
+there is none. A coroutine that waits for another task of its own queue does not count: that one may have to run here.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ __all__ = ["Coroutines"]
 
 
 class Coroutines:
-    """The event loop of a worker. Called with a coroutine, it runs that to its end."""
+    """The event loop of a worker. Called with a coroutine, it runs that to its end, and nothing beside it."""
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None  # the only one that runs
         self._news: asyncio.Event | None = None  # a coroutine has ended, or there may be something to take
         self._sleeper: _Sleeper | None = None
+        self._waiting = 0  # coroutines that wait for a task of their own queue
 
     def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         import asyncio
@@ -65,6 +66,16 @@ class Coroutines:
             self._task = None
 
     # many at a time
+
+    def begin_wait(self) -> None:
+        """The running coroutine waits for a task of its own queue."""
+        self._waiting += 1
+        if self._news is not None:
+            self._news.set()
+
+    def end_wait(self) -> None:
+        """It does not any more."""
+        self._waiting -= 1
 
     def run(self, worker: Worker, concurrency: int) -> str:
         """The worker's loop: as `Worker.run`, with up to `concurrency` coroutines on their way."""
@@ -109,16 +120,15 @@ class Coroutines:
         from asyncio import Event, sleep
 
         self._news = news = Event()
-        if self._sleeper is None:
-            self._sleeper = _Sleeper(worker)
         sleeper = self._sleeper
-        while worker.flights or sleeper.is_asleep:
-            while len(worker.flights) < concurrency and _take_one(worker):
+        while worker.flights or (sleeper is not None and sleeper.is_asleep):
+            while len(worker.flights) - self._waiting < concurrency and _take_one(worker):
                 await sleep(0)
             news.clear()
-            if len(worker.flights) < concurrency and worker.flights:
+            if len(worker.flights) - self._waiting < concurrency and worker.flights:
+                sleeper = self._sleeper = sleeper or _Sleeper(worker)
                 sleeper.sleep_once(news)
-            if worker.flights or sleeper.is_asleep:
+            if worker.flights or (sleeper is not None and sleeper.is_asleep):
                 await news.wait()
         self._news = None
 

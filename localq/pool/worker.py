@@ -67,7 +67,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if brief.max_memory_per_child is not None:
         worker.after_task = _MemoryLimit(brief.max_memory_per_child)
-    enter_worker(worker, space, brief)
+    enter_worker(worker, space, brief, coroutines)
     if brief.output < 0:
         _flush_lines()
     else:
@@ -77,7 +77,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         worker.let_out()  # what the initializer has begun is no task's
     keep_last_words(tell)
     space.set_ready(label)
-    reason = worker.run() if brief.concurrency == 1 else coroutines.run(worker, brief.concurrency)
+    reason = coroutines.run(worker, brief.concurrency)
     _leave(RECYCLED if reason == "recycle" else STOPPED)
 
 

@@ -81,3 +81,30 @@ def submit_to(q: LocalQueue, value: object) -> object:
     from tests.support.tasks import same
 
     return q.delay(same, value).result()
+
+
+def wait_for_all(q: LocalQueue, numbers: int) -> tuple[int, int]:
+    """By `concurrent.futures.wait` and `as_completed`."""
+    from concurrent.futures import as_completed, wait
+
+    from tests.support.tasks import same
+
+    done = wait([q.delay(same, number) for number in range(numbers)]).done
+    completed = as_completed([q.delay(same, number) for number in range(numbers)])
+    return len(done), sum(future.result() for future in completed)  # type: ignore[misc]
+
+
+async def gather(q: LocalQueue, levels: int) -> int:
+    """Coroutines that await coroutines, two each, to that depth."""
+    import asyncio
+
+    if levels == 0:
+        return 1
+    return sum(await asyncio.gather(q.delay(gather, q, levels - 1), q.delay(gather, q, levels - 1)))
+
+
+async def await_function(q: LocalQueue, value: object) -> object:
+    """A coroutine that awaits a function."""
+    from tests.support.tasks import same
+
+    return await q.delay(same, value)

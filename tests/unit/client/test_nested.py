@@ -49,6 +49,15 @@ def test_a_map_within_a_task_gives_its_results_in_order_and_out_of_it(queue):
     assert queue.delay(nesting.sort_by_result, queue, [3, -1, 2]).result(PATIENCE) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_however_a_task_waits_there_are_workers_enough(workers, concurrency):
+    with LocalQueue(workers=workers, concurrency=concurrency) as queue:
+        assert queue.delay(nesting.wait_for_all, queue, 30).result(PATIENCE) == (30, sum(range(30)))
+        assert queue.delay(nesting.gather, queue, 5).result(PATIENCE) == 32
+        assert [queue.delay(nesting.await_function, queue, n).result(PATIENCE) for n in range(5)] == list(range(5))
+
+
 def test_the_queue_can_be_an_argument_a_captured_name_or_asked_for(queue):
     assert queue.delay(nesting.name_of, queue).result(PATIENCE) == (queue.name, True)
     assert queue.delay(lambda: queue.delay(tasks.same, 5).result()).result(PATIENCE) == 5
