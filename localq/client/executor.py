@@ -48,6 +48,7 @@ class LocalExecutor(QueueExecutor):
             locks of `multiprocessing`, is inherited: without `mp_context` the workers are forked then.
         max_tasks_per_child: replace a worker after so many tasks. None: never.
         queue_options: any other argument of `LocalQueue` but `workers`: `max_retries=`, `memory=`, `preload=`, ...
+            `output` is "plain" here: what tasks print looks as it does there.
 
     Raises:
         ValueError: a number is out of range, or `max_tasks_per_child` meets a "fork" context, as in the standard
@@ -80,7 +81,7 @@ class LocalExecutor(QueueExecutor):
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; supply a different"
                 " mp_context, or start_method='fork' without one"
             )
-        options = dict(queue_options)
+        options = {"output": "plain", **queue_options}
         options |= {"initializer": initializer, "initargs": tuple(initargs), "max_tasks_per_child": max_tasks_per_child}
         if start_method is not None:
             options.setdefault("start_method", start_method)

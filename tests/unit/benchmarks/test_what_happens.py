@@ -12,6 +12,7 @@ from benchmarks.what_happens.cells import cell, verdict
 from benchmarks.what_happens.faults import FAULTS
 from benchmarks.what_happens.systems import SYSTEMS
 from tests.support.queues import is_gone
+from tests.support.waiting import eventually
 
 HANGING = """
 import os, signal, subprocess, sys, time
@@ -58,7 +59,7 @@ open(os.path.join(os.environ["TMPDIR"], "forgotten"), "w").close()
     assert not facts["hangs"]
     assert len(facts["orphans"]) == 1
     assert "forgotten" in facts["files"]
-    assert is_gone(facts["pid"])
+    eventually(lambda: is_gone(facts["pid"]))
 
 
 @pytest.mark.slow
