@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq._native import Space
 
-__all__ = ["WITH_SUPERVISOR", "Allowance", "Recovered", "recover"]
+__all__ = ["WITH_SUPERVISOR", "Allowance", "Recovered", "recover", "signed_by"]
 
 WITH_SUPERVISOR = (
     0x7F  # a wait status of nobody who is dead: it was killed with its supervisor, and nobody could wait for it
@@ -51,6 +51,15 @@ def recover(space: Space, label: int, wait_status: int, report: int = 0) -> Reco
             space.release(label)
             break
     return Recovered(requeued, crashed, released, is_complete=labels == 0)
+
+
+def signed_by(space: Space, label: int, pid: int, started: int) -> tuple[int, int] | None:
+    """Whose row that is, and when that process began, for one who has read `pid` and `started` there. (0, 0): nobody's,
+    and nobody can sign into it any more, for whoever was to do so was not told. None: another's by now."""
+    if pid or space.bury_unsigned(label):
+        return pid, started
+    row = space.row(label & 0xFFF)  # it was told, and has signed in since
+    return None if row is None or row["label"] != label else (row["pid"], row["started"])
 
 
 class Allowance:

@@ -35,7 +35,7 @@ from localq._native import (
 from localq.pool.brief import KILL, Brief
 from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
-from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover
+from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover, signed_by
 from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
 
@@ -252,12 +252,10 @@ class Supervisor:
     def see_end(self, label: int, pid: int, started: int) -> None:
         """A worker or supervisor of before. Its parent's death has killed it, unless a task gave up its right to that
         (setuid does); and it may take a moment. A row without a pid had no process yet: the child can't sign in now."""
-        if not pid and not self.space.bury_unsigned(label):  # but if it was quicker, it is one as any other
-            row = self.space.row(label & 0xFFF)
-            if row is None or row["label"] != label:
-                return
-            pid, started = row["pid"], row["started"]
-        pidfd = open_process(pid, started) if pid else None
+        signed = signed_by(self.space, label, pid, started)
+        if signed is None:
+            return
+        pidfd = open_process(*signed) if signed[0] else None
         if pidfd is None:
             self.finish_for(label, WITH_SUPERVISOR)
             return

@@ -15,6 +15,7 @@ import time
 from localq import _native
 from localq._native import ROLE_CLIENT
 from localq.pool.processes import ended_by, has_mapped, open_process, started_at
+from localq.pool.recovery import signed_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,16 +110,14 @@ class Visitors:
     def adopt(self, label: int, pid: int, started: int) -> None:
         """A client that an earlier supervisor let in. Without its connection; its death is seen all the same. A row
         without a pid is of one that was not told any more: it can't sign in now, and comes again."""
-        if not pid and not self._space.bury_unsigned(label):  # but it was told, and has signed in since
-            row = self._space.row(label & 0xFFF)
-            if row is None or row["label"] != label:
-                return
-            pid, started = row["pid"], row["started"]
-        pidfd = open_process(pid, started) if pid else None
+        signed = signed_by(self._space, label, pid, started)
+        if signed is None:
+            return
+        pidfd = open_process(*signed) if signed[0] else None
         if pidfd is None:
             self._bury(label)
             return
-        visitor = _Visitor(None, pid)  # type: ignore[arg-type]
+        visitor = _Visitor(None, signed[0])  # type: ignore[arg-type]
         visitor.label = label
         self._watch(visitor, pidfd)
 

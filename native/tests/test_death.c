@@ -98,7 +98,7 @@ static void prepare_full_ring_(struct scene *scene)
 static void prepare_two_inline_(struct scene *scene)
 {
     scene_send(scene, 8, 8, 0);
-    scene_send(scene, 3000, 80, 0);
+    scene_send(scene, 3000, LQ_INLINE_BYTES, 0);
 }
 
 static void prepare_two_blocks_(struct scene *scene)

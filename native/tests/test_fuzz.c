@@ -108,7 +108,7 @@ static void finish_some_(struct world_ *world)
     submit_(&world->client, 11, 8, 2u << 20, 0);
     CHECK_EQ(flow_drain(&world->rests, &ledger_), 12);
     CHECK_EQ(flow_reap(&world->client, &ledger_), 12);
-    submit_(&world->client, 12, 8, 80, 1);
+    submit_(&world->client, 12, 8, LQ_INLINE_BYTES, 1);
     submit_(&world->client, 13, 2000, 2000, 1);
     submit_(&world->client, 14, 8, 100000, 1);
     CHECK_EQ(flow_drain(&world->rests, &ledger_), 3);

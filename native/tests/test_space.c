@@ -483,7 +483,7 @@ static void use_one_slot_(struct readers_ *all)
     flow_init_client(&client, &all->space, flow_join(&all->space, LQ_ROLE_CLIENT));
     lq_worker_init(&worker, &all->space, flow_join(&all->space, LQ_ROLE_WORKER), 1);
     for (uint32_t i = 0; i < USES; i++) {
-        struct flow_task task = {.tag = i % TAGS, .args_bytes = 8, .result_bytes = LQ_TSAN || i % 4 ? 80 : 2000};
+        struct flow_task task = {.tag = i % TAGS, .args_bytes = 8, .result_bytes = LQ_TSAN || i % 4 ? LQ_INLINE_BYTES : 2000};
         CHECK_EQ(flow_submit(&client, task, &index), LQ_OK);
         CHECK_EQ(flow_drain(&worker, &ledger_), 1);
         CHECK_EQ(flow_reap(&client, &ledger_), 1);
