@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 KEPT = 256  # functions by value that stay published though no task of theirs is on its way
+KEPT_BYTES = 16 << 20  # of them together: what a partial or a closure holds would stay in memory with them
 
 
 class Publisher:
@@ -129,7 +130,11 @@ class Publisher:
 
     def _forget_old(self, client: Client, keep: int = KEPT) -> None:
         """Take functions out of the table that nobody has used for longest and no task needs."""
-        for payload in list(self._by_value)[: max(0, len(self._by_value) - keep)]:
+        surplus, weight = len(self._by_value) - keep, sum(map(len, self._by_value))
+        for payload in list(self._by_value)[:-1] if keep else list(self._by_value):  # the last one is about to be used
+            if surplus <= 0 and weight <= KEPT_BYTES:
+                break
+            surplus, weight = surplus - 1, weight - len(payload)
             entry = self._by_value.get(payload)
             if entry is None or entry.pending or self._by_value.pop(payload, None) is not entry:
                 continue  # needed; or another thread was quicker

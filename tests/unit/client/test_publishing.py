@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import operator
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -489,3 +491,16 @@ def test_a_script_without_a_guard_runs_functions_and_classes_of_its_own(tmp_path
         "[0, 10, 20]",
         "100",
     ]
+
+
+def test_what_functions_by_value_hold_does_not_stay_in_memory_for_ever():
+    with LocalQueue(workers=1) as queue:
+        held = [Scaled(number) for number in range(40)]
+        for scaled in held:
+            scaled.ballast = bytes(1 << 20)  # type: ignore[attr-defined]
+            assert queue.delay(functools.partial(scaled.times, 2)).result(PATIENCE) == 2 * scaled.factor
+        ends = [weakref.ref(scaled) for scaled in held]
+        del held, scaled
+
+        gc.collect()
+        assert sum(end() is not None for end in ends) <= 17
