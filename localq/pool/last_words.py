@@ -20,7 +20,7 @@ __all__ = ["LastWords", "keep_last_words"]
 MOST_BYTES = 1 << 16
 KILLED = 9
 STACK = b"(most recent call first):"  # faulthandler's, before the frames
-OUR_FIRST_FRAME = b"pool/worker.py"  # from here to the bottom of that stack the code is ours
+OUR_FIRST_FRAMES = (b'/localq/pool/coroutines.py", ', b'/localq/pool/worker.py", ')  # from where tasks are called
 CRASHED = b"Current thread"
 EXTENSIONS = b"\nExtension modules:"
 
@@ -71,7 +71,7 @@ def stack_in(story: bytes) -> bytes:
 def _without_ours(thread: bytes) -> bytes:
     """Cut where our code begins; faulthandler tells the innermost frame first."""
     lines = thread.splitlines()
-    ours = next((at for at, line in enumerate(lines) if OUR_FIRST_FRAME in line), len(lines))
+    ours = next((at for at, line in enumerate(lines) if any(ours in line for ours in OUR_FIRST_FRAMES)), len(lines))
     return b"\n".join(lines[:ours])
 
 
