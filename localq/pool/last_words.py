@@ -71,7 +71,7 @@ def stack_in(story: bytes) -> bytes:
 def _without_ours(thread: bytes) -> bytes:
     """Cut where our code begins; faulthandler tells the innermost frame first."""
     lines = thread.splitlines()
-    ours = next((at for at, line in enumerate(lines) if any(ours in line for ours in OUR_FIRST_FRAMES)), len(lines))
+    ours = next((at for at, line in enumerate(lines) if any(map(line.__contains__, OUR_FIRST_FRAMES))), len(lines))
     return b"\n".join(lines[:ours])
 
 
