@@ -165,6 +165,9 @@ class Space:
         Returns the time of the next look (CLOCK_MONOTONIC seconds; None: when called), and (slot, task generation,
         label of its worker, why) of each task."""
 
+    def condemn(self, slot: int, task_generation: int, worker: int) -> bool:
+        """The worker with that label is about to be killed for this task. False: it has let go of it, and is to live."""
+
     def release(self, label: int) -> None:
         """No word bears the label any more: the row may be used again."""
 

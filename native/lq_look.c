@@ -75,6 +75,8 @@ static enum lq_stop look_at_running_(struct lq_space *space, uint32_t index, uin
     lq_order_loads();
     if (lq_load(&slot->word) != word)
         return LQ_STOP_NONE; /* what was read may be of two tasks; a change is none of ours to see */
+    if (why == LQ_STOP_TIMEOUT && lq_word_state(word) == LQ_SLOT_CLAIMED)
+        return LQ_STOP_NONE; /* the run before was too long, and ended with its worker */
     if (why != LQ_STOP_NONE || lq_word_state(word) != LQ_SLOT_RUNNING || limit_ms == 0)
         return why;
     if (until_ns > (uint64_t)now) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_slot.h"
 
+#include <unistd.h>
+
 void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome, uint32_t cause)
 {
     uint32_t generation = lq_word_generation(word);
@@ -14,11 +16,12 @@ void lq_slot_judge(struct lq_slot *slot, uint64_t word, enum lq_outcome outcome,
     }
 }
 
-#define TASK_MASK 0x3fffffffu
+#define TASK_MASK 0x0fffffffu
+#define TASK_SHIFT 4
 
 static enum lq_stop stop_for_(uint32_t stop, uint32_t task_generation)
 {
-    return stop >> 2 == (task_generation & TASK_MASK) ? (enum lq_stop)(stop & 3u) : LQ_STOP_NONE;
+    return stop >> TASK_SHIFT == (task_generation & TASK_MASK) ? (enum lq_stop)(stop & 3u) : LQ_STOP_NONE;
 }
 
 enum lq_stop lq_slot_stop(const struct lq_slot *slot)
@@ -31,9 +34,28 @@ bool lq_slot_close(struct lq_slot *slot)
 {
     for (;;) {
         uint32_t stop = lq_load32(&slot->stop);
-        if (stop_for_(stop, slot->task_generation) == LQ_STOP_CANCEL)
+        enum lq_stop why = stop_for_(stop, slot->task_generation);
+        while (why != LQ_STOP_NONE && (stop & LQ_STOP_CONDEMNED) != 0)
+            pause(); /* for the end */
+        uint32_t closed = why == LQ_STOP_CANCEL ? LQ_STOP_CANCEL | LQ_STOP_CLOSED : LQ_STOP_LATE;
+        if (lq_cas32(&slot->stop, stop, slot->task_generation << TASK_SHIFT | closed))
+            return why != LQ_STOP_CANCEL;
+    }
+}
+
+bool lq_slot_condemn(struct lq_slot *slot, uint32_t task_generation, lq_label worker)
+{
+    for (;;) {
+        uint32_t stop = lq_load32(&slot->stop);
+        enum lq_stop why = stop_for_(stop, task_generation);
+        uint64_t word = lq_load(&slot->word);
+        uint32_t state = lq_word_state(word);
+        bool is_asked = why == LQ_STOP_CANCEL || (why == LQ_STOP_TIMEOUT && state == LQ_SLOT_RUNNING);
+        if (!is_asked || (stop & LQ_STOP_CLOSED) != 0 || (state != LQ_SLOT_CLAIMED && state != LQ_SLOT_RUNNING) ||
+            lq_word_label(word) != worker)
             return false;
-        if (lq_cas32(&slot->stop, stop, slot->task_generation << 2 | LQ_STOP_LATE))
+        /* It lets go of the task by a swap of `stop`, so it has it still if this one succeeds. */
+        if (lq_cas32(&slot->stop, stop, stop | LQ_STOP_CONDEMNED))
             return true;
     }
 }
@@ -46,12 +68,14 @@ bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop wh
         if ((state != LQ_SLOT_CLAIMED && state != LQ_SLOT_RUNNING) || LQ_GET(slot->task_generation) != task_generation)
             return false;
         enum lq_stop asked = stop_for_(stop, task_generation);
+        if (asked == LQ_STOP_LATE && state == LQ_SLOT_CLAIMED)
+            asked = LQ_STOP_NONE; /* that was the run before */
         if (asked == LQ_STOP_LATE)
             return false;
         if (asked == LQ_STOP_CANCEL || asked == why)
             return true;
         /* If the slot serves another task by now, what is written here names none that is here. */
-        if (lq_cas32(&slot->stop, stop, task_generation << 2 | (uint32_t)why))
+        if (lq_cas32(&slot->stop, stop, task_generation << TASK_SHIFT | (uint32_t)why))
             return true;
     }
 }

@@ -52,6 +52,12 @@ enum lq_outcome {
 /* Why a task that has begun shall stop. */
 enum lq_stop { LQ_STOP_NONE = 0, LQ_STOP_CANCEL = 1, LQ_STOP_TIMEOUT = 2, LQ_STOP_LATE = 3 /* its run has ended */ };
 
+/* What became of a request. Whichever of the two comes first, the other one does not come: so nobody is killed who has gone on. */
+enum lq_stop_mark {
+    LQ_STOP_CONDEMNED = 4, /* its worker is about to be killed, and goes no further than the end of its run */
+    LQ_STOP_CLOSED = 8,    /* it was cancelled, and its run has ended */
+};
+
 #define LQ_INLINE_BYTES 72u /* arguments or results up to this size need no block */
 #define LQ_NO_BLOCK 0u
 
@@ -82,7 +88,7 @@ struct lq_slot {
     uint64_t start_ns;
     uint64_t done_ns;
     uint32_t worker_pid;    /* of the last run */
-    lq_a32 stop;            /* task generation << 2 | enum lq_stop: a request that outlived its task asks nothing */
+    lq_a32 stop;            /* task generation << 4 | enum lq_stop_mark | enum lq_stop: a request that outlived its task asks nothing */
     uint32_t limit_ms;      /* how long a run may last, 0: for ever */
     uint32_t expires_ms;    /* of lq_space_ms: not to be started after that, 0: never expires */
     uint32_t due_ms;        /* of lq_space_ms: not to be started before that, 0: at once */
@@ -150,11 +156,20 @@ enum lq_stop lq_slot_stop(const struct lq_slot *slot);
  */
 bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop why);
 /*
- * The run has ended by itself: from now on nobody is promised that it will stop. False: it was cancelled before, and so it ends,
- * whatever it returned. So whoever cancels a task and is told that he did is right.
+ * It did not stop, and its worker is about to be killed. False: it has ended meanwhile, or is with another worker: kill nobody.
  *
- * Callers:  the worker that runs it.
+ * Callers:  the supervisor, which kills next.
  * Progress: lock-free.
+ * Death:    of the supervisor: its workers end with it.
+ */
+bool lq_slot_condemn(struct lq_slot *slot, uint32_t task_generation, lq_label worker);
+/*
+ * The run has ended by itself: from now on nobody is promised that it will stop, and nobody is killed for it. False: it was
+ * cancelled before, and so it ends, whatever it returned. So whoever cancels a task and is told that he did is right. Of a
+ * condemned one it does not return.
+ *
+ * Callers:  the worker that has it in hand, before it lets go of it.
+ * Progress: lock-free, or the process has come to its end.
  * Death:    before the word is DONE, recovery takes this for no request.
  */
 bool lq_slot_close(struct lq_slot *slot);

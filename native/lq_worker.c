@@ -310,6 +310,8 @@ static void hand_over_(struct lq_worker *worker, uint32_t index)
 void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome)
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
+    if (!lq_slot_close(slot))
+        outcome = LQ_OUTCOME_CANCELLED;
     LQ_PUT(slot->result_block, LQ_NO_BLOCK); /* as in lq_worker_start */
     LQ_PUT(slot->result_bytes, 0u);
     LQ_PUT(slot->outcome, (uint8_t)outcome);
@@ -374,6 +376,7 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_
 {
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
+    lq_slot_close(slot); /* whoever takes it next sees whether it was cancelled */
     if (slot->result_block != LQ_NO_BLOCK) {
         lq_arena_drop(&space->arena, &worker->cache, worker->me, slot->result_block,
                       lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));

@@ -207,6 +207,12 @@ cdef class Space:
                   "cancel" if asked[i].why == LQ_STOP_CANCEL else "timeout") for i in range(min(count, 256))]
         return (None if next_ns == <uint64_t>-1 else next_ns / 1e9), found
 
+    def condemn(self, uint32_t slot, uint32_t task_generation, uint32_t worker):
+        """The worker with that label is about to be killed for this task. False: it has let go of it meanwhile, and is to live."""
+        if slot >= self.space.slots.count:
+            return False
+        return bool(lq_slot_condemn(lq_space_slot(&self.space, slot), task_generation, worker))
+
     def depths(self):
         """Queued entries, per queue and priority. A reading: it is old when it returns."""
         return [[lq_space_depth(&self.space, q, p) for p in range(4)] for q in range(self.space.queues)]

@@ -34,7 +34,7 @@ from localq._native import (
 )
 from localq.pool.brief import KILL, Brief
 from localq.pool.notices import notice
-from localq.pool.processes import ended_by, is_stopped, open_process, started_at
+from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover, signed_by
 from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
@@ -52,7 +52,6 @@ BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubl
 BACK_OFF_MOST = 5.0
 RETRY = 0.01  # seconds until a recovery that met a full ring goes on: a worker empties many cells in that time
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
-HALT = 0.1  # seconds for a process to halt; one that can't, because the kernel is busy for it, runs no task meanwhile
 LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each reads all slots
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
@@ -221,27 +220,14 @@ class Supervisor:
             if kill_at is None:
                 kill_at = now + self.brief.grace_period
                 signal.pidfd_send_signal(child.pidfd, signal.SIGURG)
-            if kill_at <= now:
-                self.kill_for(child, index, generation)
-            else:
+            if kill_at > now:
                 stops[index, generation, label] = kill_at
+            elif self.space.condemn(index, generation, label):  # else it has ended since the look
+                child.is_condemned = True
+                _kill(child.pidfd)
         self.stops = stops
         times = [*stops.values(), *([] if next_at is None else [max(next_at, now + LOOK_LEAST)])]
         self.look_at = min(times, default=None)
-
-    def kill_for(self, child: _Child, index: int, generation: int) -> None:
-        """Kill a worker for a task that does not stop. It may have ended just now, and the next one is not to blame: so
-        the worker is halted, and looked at once more."""
-        signal.pidfd_send_signal(child.pidfd, signal.SIGSTOP)
-        until = time.monotonic() + HALT
-        while not is_stopped(child.pid) and not ended_by(child.pidfd) and time.monotonic() < until:
-            time.sleep(0.0002)  # it is in the midst of a call of the system
-        _, asked = self.space.look(self.label)
-        if (index, generation, child.label) in (each[:3] for each in asked):
-            child.is_condemned = True
-            _kill(child.pidfd)
-        else:
-            signal.pidfd_send_signal(child.pidfd, signal.SIGCONT)
 
     def drain(self) -> None:
         """Somebody wants us to end (SIGTERM): take nothing more, give what is there a while, then end."""

@@ -219,7 +219,7 @@ static void look_a_request_asks_its_own_task_only(void)
     CHECK_EQ(lq_slot_stop(slot), LQ_STOP_NONE);
 
     /* One who was stopped for long, after it had seen an earlier task run in this slot. */
-    lq_store32(&slot->stop, (slot->task_generation - 1) << 2 | LQ_STOP_CANCEL);
+    lq_store32(&slot->stop, (slot->task_generation - 1) << 4 | LQ_STOP_CANCEL);
 
     CHECK_EQ(lq_slot_stop(slot), LQ_STOP_NONE);
     CHECK_EQ(look_(&stage), 0);
@@ -258,6 +258,49 @@ static void look_who_cancels_a_task_that_is_about_to_end_is_told_the_truth(void)
     CHECK_EQ(lq_client_stop(&stage.client, index, slot->task_generation), LQ_OK); /* the next run can be stopped again */
     lq_worker_finish(&stage.worker, index, LQ_OUTCOME_FAILURE, 0, 8);
     CHECK_EQ(outcome_(&stage, index), LQ_OUTCOME_CANCELLED);
+    strike_(&stage);
+}
+
+static void look_a_worker_is_killed_only_for_a_task_that_it_still_has(void)
+{
+    struct stage_ stage;
+    set_(&stage);
+    lq_label me = stage.worker.me;
+    uint32_t index = start_(&stage, 1, 0, 1000);
+    struct lq_slot *slot = lq_space_slot(&stage.space, index);
+    uint32_t task = slot->task_generation;
+
+    CHECK(!lq_slot_condemn(slot, task, me)); /* nobody asked */
+    CHECK(lq_slot_ask(slot, task, LQ_STOP_TIMEOUT));
+    CHECK(!lq_slot_condemn(slot, task, me + 1));
+    CHECK(!lq_slot_condemn(slot, task + 1, me));
+    lq_worker_requeue(&stage.worker, index, 0);
+    CHECK(!lq_slot_condemn(slot, task, me));
+    CHECK_EQ(lq_worker_take_now(&stage.worker, &index), LQ_OK);
+    CHECK(lq_slot_ask(slot, task, LQ_STOP_TIMEOUT)); /* by one who comes late: it was the run before */
+    CHECK_EQ(look_(&stage), 0);
+    CHECK(!lq_slot_condemn(slot, task, me));
+    lq_worker_start(&stage.worker, index, 0);
+    CHECK(!lq_slot_condemn(slot, task, me));
+    CHECK(lq_slot_ask(slot, task, LQ_STOP_CANCEL));
+    CHECK(!lq_slot_close(slot));
+    CHECK_EQ(lq_slot_stop(slot), LQ_STOP_CANCEL); /* whoever recovers it now knows */
+    CHECK(!lq_slot_condemn(slot, task, me));
+    lq_worker_finish(&stage.worker, index, LQ_OUTCOME_SUCCESS, 0, 8);
+    CHECK_EQ(outcome_(&stage, index), LQ_OUTCOME_CANCELLED);
+    CHECK(!lq_slot_condemn(slot, task, me));
+    CHECK_EQ(lq_client_reap(&stage.client, &index), LQ_OK);
+    lq_client_consume(&stage.client, index);
+
+    index = start_(&stage, 2, 0, 1000);
+    slot = lq_space_slot(&stage.space, index);
+    CHECK(lq_slot_ask(slot, slot->task_generation, LQ_STOP_TIMEOUT));
+    CHECK(lq_slot_condemn(slot, slot->task_generation, me));
+    CHECK(lq_slot_condemn(slot, slot->task_generation, me));
+    CHECK_EQ(lq_slot_stop(slot), LQ_STOP_TIMEOUT);
+    lq_slot_forgive(slot); /* by who runs it after that worker's death */
+    CHECK_EQ(lq_slot_stop(slot), LQ_STOP_NONE);
+    lq_worker_finish(&stage.worker, index, LQ_OUTCOME_FAILURE, 0, 0);
     strike_(&stage);
 }
 
@@ -380,6 +423,7 @@ const struct lq_case look_cases[] = {
     RUN(look_a_run_beyond_its_limit_is_asked_to_stop_once_more_each_time_it_runs),
     RUN(look_a_request_asks_its_own_task_only),
     RUN(look_who_cancels_a_task_that_is_about_to_end_is_told_the_truth),
+    RUN(look_a_worker_is_killed_only_for_a_task_that_it_still_has),
     RUN(look_a_worker_that_is_killed_for_it_ends_that_task_as_was_asked),
     RUN(look_a_task_that_was_claimed_and_cancelled_does_not_run_elsewhere),
     RUN(look_a_task_that_is_waited_for_is_claimed_where_it_stands_and_runs_once),
