@@ -93,6 +93,7 @@ cdef class Worker:
     cdef readonly object metadata          # of the task in hand
     cdef object terms                      # of the task in hand: None, or what it brought beside metadata
     cdef Hand *hand                        # the task in hand, None between tasks
+    cdef Hand *awaited                     # the task whose coroutine `await_` runs; the one in hand may run within it
     cdef uint32_t grounded                 # who waits for a task here waits until it is done: its coroutine must not fly
     cdef readonly set flights              # tasks whose coroutines are on their way
     cdef public object launch              # None, or called with a coroutine and its Flight: sees it to its end, beside others
@@ -168,7 +169,7 @@ cdef class Worker:
                 hand.told = True
                 if hand != inner:
                     raise _Withdraw
-                if not self.await_.cancel():
+                if hand != self.awaited or not self.await_.cancel():
                     raise self.error_of(hand, slot, why)
                 return
             hand = hand.outer
@@ -221,8 +222,8 @@ cdef class Worker:
                 return False
         elif not hand.exposed:
             return False
-        if lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
-            return False
+        if not lq_worker_is_ours(&self.worker) or lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
+            return False        # in a child that a task has forked, nothing is ours to take
         self.grounded += 1
         try:
             self.perform(slot)
@@ -448,9 +449,12 @@ cdef class Worker:
         return 0
 
     cdef object see_through(self, object coroutine):
+        cdef Hand *outer = self.awaited
+        self.awaited = self.hand
         try:
             return self.await_(coroutine)
         finally:
+            self.awaited = outer
             coroutine.close()       # one that was told to stop before its first step; of others it is nothing
 
     cdef uint64_t finish(self, uint32_t index, lq_slot *slot, object result, lq_outcome outcome, bint mixed) except? 0:

@@ -25,7 +25,7 @@ class Coroutines:
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
-        self._task: asyncio.Task[Any] | None = None  # the only one that runs
+        self._task: asyncio.Task[Any] | None = None  # of the coroutine that runs with nothing beside it, the innermost
         self._news: asyncio.Event | None = None  # a coroutine has ended, or there may be something to take
         self._sleeper: _Sleeper | None = None
         self._waiting = 0  # coroutines that wait for a task of their own queue
@@ -35,7 +35,7 @@ class Coroutines:
 
         if self._is_running():  # a coroutine waits for this one as a function would; the loop has to wait with it
             with _no_loop(), asyncio.Runner() as runner:
-                return runner.run(coroutine)
+                return runner.run(self._remembered(coroutine))
         return self._open().run(self._remembered(coroutine))
 
     def cancel(self) -> bool:
@@ -59,11 +59,11 @@ class Coroutines:
     async def _remembered(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         from asyncio import current_task
 
-        self._task = current_task()
+        outer, self._task = self._task, current_task()
         try:
             return await coroutine
         finally:
-            self._task = None
+            self._task = outer
 
     # many at a time
 

@@ -108,3 +108,54 @@ async def await_function(q: LocalQueue, value: object) -> object:
     from tests.support.tasks import same
 
     return await q.delay(same, value)
+
+
+def _too_long(seconds: float) -> None:
+    import time
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+async def see_one_time_out(q: LocalQueue, seconds: float) -> str:
+    """A coroutine that waits, as a function would, for a task which is stopped."""
+    import asyncio
+
+    from localq import TaskTimeout
+
+    try:
+        q.options(timeout=0.05).delay(_too_long, seconds).result()
+    except TaskTimeout:
+        await asyncio.sleep(0)
+        return "it was stopped"
+    return "it was not"
+
+
+def wait_for_coroutine(q: LocalQueue, seconds: float) -> str:
+    """Which runs within this one."""
+    return q.delay(see_one_time_out, q, seconds).result()
+
+
+def fork_and_wait(q: LocalQueue, numbers: int) -> tuple[list[object], str]:
+    """A child that waits for what its parent submitted; what that gets, and what the child was told."""
+    import os
+
+    from tests.support.tasks import same
+
+    futures = [q.delay(same, number) for number in range(numbers)]
+    heard, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            futures[0].result(1)
+            os.write(tell, b"a result")
+        except BaseException as error:
+            os.write(tell, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    told = os.read(heard, 100).decode()
+    os.close(heard)
+    os.close(tell)
+    return [future.result() for future in futures], told

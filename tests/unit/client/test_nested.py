@@ -126,3 +126,13 @@ def test_everything_comes_true_while_workers_are_killed():
             with contextlib.suppress(ProcessLookupError):  # one that was killed before may still be in its row
                 os.kill(wait_until_staffed(queue)[0], signal.SIGKILL)
         assert [future.result(PATIENCE) for future in futures] == [13] * 20
+
+
+def test_what_is_stopped_is_the_one_within_and_not_the_coroutine_that_waits_for_it():
+    with LocalQueue(workers=1, max_crashes=0, grace_period=60.0) as queue:
+        assert queue.delay(nesting.wait_for_coroutine, queue, 30.0).result(PATIENCE) == "it was stopped"
+
+
+def test_a_child_that_a_task_forked_takes_nothing_of_its_queue():
+    with LocalQueue(workers=1) as queue:
+        assert queue.delay(nesting.fork_and_wait, queue, 3).result(PATIENCE) == ([0, 1, 2], "QueueClosed")
