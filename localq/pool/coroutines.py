@@ -88,7 +88,25 @@ class Coroutines:
             reason = worker.run()
             if reason != "flying":
                 return reason
-            self._open().run(self._fly(worker, concurrency))
+            self._see_through(worker, concurrency)
+
+    def _see_through(self, worker: Worker, concurrency: int) -> None:
+        """Until all have landed, whatever a coroutine does to the loop: SystemExit and KeyboardInterrupt come out of it
+        (they are the task's own, which has them already), so does its end by `loop.stop()`, and all its tasks may be
+        cancelled."""
+        from asyncio import CancelledError
+
+        loop = self._open().get_loop()
+        while worker.flights:
+            fly = loop.create_task(self._fly(worker, concurrency))
+            while not fly.done():
+                try:
+                    loop.run_until_complete(fly)
+                except (SystemExit, KeyboardInterrupt, CancelledError):
+                    pass
+                except RuntimeError:  # it was stopped
+                    if fly.done() or loop.is_closed():
+                        raise
 
     def _launch(self, worker: Worker, coroutine: Coroutine[Any, Any, Any], flight: Flight) -> None:
         from contextvars import copy_context
@@ -186,12 +204,13 @@ class _Sleeper:
 
     def sleep_once(self, news: asyncio.Event) -> None:
         """Set `news` when there may be something. Called in its loop."""
+        self._news = news  # also of one that sleeps for an earlier one
         if self.is_asleep:
             return
         from asyncio import get_running_loop
 
         self.is_asleep = True
-        self._news, self._loop = news, get_running_loop()
+        self._loop = get_running_loop()
         self._calls.release()
 
     def _run(self) -> None:

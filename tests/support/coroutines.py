@@ -78,3 +78,19 @@ async def die() -> None:
     """End the worker."""
     await asyncio.sleep(0)
     os.kill(os.getpid(), 9)
+
+
+async def leave(how: str) -> str:
+    """End the loop, as far as that is up to a coroutine."""
+    await asyncio.sleep(0)
+    if how == "stop":
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+    elif how == "exit":
+        raise SystemExit(how)
+    elif how == "interrupt":
+        raise KeyboardInterrupt(how)
+    elif how == "exit beside":
+        asyncio.create_task(leave("exit"))  # noqa: RUF006 - nobody looks after it
+        await asyncio.sleep(0.01)
+    return how

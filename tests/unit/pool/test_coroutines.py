@@ -145,6 +145,21 @@ def test_a_recycled_worker_lets_them_land(tmp_path):
         assert queue.delay(os.getpid).result(PATIENCE) not in first
 
 
+@pytest.mark.parametrize("how", ["stop", "exit", "interrupt", "exit beside"])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_coroutine_that_ends_the_loop_ends_nothing_but_itself(how, concurrency):
+    with LocalQueue(workers=1, concurrency=concurrency) as queue:
+        pid = queue.delay(os.getpid).result(PATIENCE)
+        beside = queue.delay(asyncio.sleep, 0.1, "slept")
+
+        error = queue.delay(coroutines.leave, how).exception(PATIENCE)
+
+        assert type(error) is {"exit": SystemExit, "interrupt": KeyboardInterrupt}.get(how, type(None))
+        assert beside.result(PATIENCE) == "slept"
+        assert queue.delay(asyncio.sleep, 0.01, "later").result(PATIENCE) == "later"
+        assert queue.delay(os.getpid).result(PATIENCE) == pid
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", None])
 def test_a_concurrency_that_is_none_is_refused(wrong):
     with pytest.raises(ConfigError, match="concurrency"):
