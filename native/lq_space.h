@@ -217,10 +217,10 @@ static inline struct lq_slot *lq_space_slot(const struct lq_space *space, uint32
     return &space->slots.slots[index];
 }
 
-/* A time as `due_ms` and `expires_ms` say it; never 0, which says none. They count for 24 days ahead. */
+/* A time as `due_ms` and `expires_ms` say it: not before that, and never 0, which says none. They count for 24 days ahead. */
 static inline uint32_t lq_space_at(const struct lq_space *space, int64_t at_ns)
 {
-    uint32_t at = (uint32_t)(((uint64_t)at_ns - space->header->epoch_ns) / 1000000u);
+    uint32_t at = (uint32_t)(((uint64_t)at_ns - space->header->epoch_ns + 999999u) / 1000000u);
     return at != 0 ? at : 1u;
 }
 

@@ -17,7 +17,7 @@ from threading import Thread, current_thread
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
 from localq.errors import ConfigError, QueueClosed
 from localq.pool.notices import notice
-from localq.pool.processes import ended_by, is_stopped, open_process
+from localq.pool.processes import ended_by, is_stopped, join_wholly, open_process
 from localq.pool.recovery import WITH_SUPERVISOR, recover
 
 TYPE_CHECKING = False
@@ -142,8 +142,7 @@ class Ownership:
         if self._leave < 0 or not self._thread.is_alive() or current_thread() is self._thread:
             return
         os.eventfd_write(self._leave, 1)
-        self._thread.join(PARTING)
-        if not self._thread.is_alive():
+        if join_wholly(self._thread, PARTING):
             os.eventfd_read(self._leave)
             self._is_paused = True
             if self.output is not None:

@@ -15,6 +15,7 @@ from collections import deque
 from threading import Thread
 
 from localq.pool.output import STDERR, STDOUT, WARNING
+from localq.pool.processes import join_wholly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Screen:
         """Until no thread of ours shows any more, or it is stuck."""
         helper = self._helper
         if helper is not None:
-            helper.join(BLOCKED_SECONDS)
+            join_wholly(helper, BLOCKED_SECONDS)
 
     def close(self, limit: float | None) -> None:
         """Show what is left, as long as that takes, as printing it would; or say how much that is after `limit` seconds

@@ -8,8 +8,13 @@ do.
 from __future__ import annotations
 
 import os
+import time
 
-__all__ = ["ended_by", "has_mapped", "is_stopped", "open_process", "started_at"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import Thread
+
+__all__ = ["ended_by", "has_mapped", "is_stopped", "join_wholly", "open_process", "started_at"]
 
 STATE, STARTED = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
 
@@ -58,6 +63,18 @@ def ended_by(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def join_wholly(thread: Thread, timeout: float) -> bool:
+    """Wait until a thread has ended, for the kernel as well: it is that which Python asks when it warns of a fork
+    beside threads, and a thread that was joined may be there a moment longer. False when it has not, in `timeout`
+    seconds."""
+    until = time.monotonic() + timeout
+    number = thread.native_id
+    thread.join(timeout)
+    while not thread.is_alive() and os.path.exists(f"/proc/self/task/{number}") and time.monotonic() < until:
+        time.sleep(0.0002)
+    return not thread.is_alive()
 
 
 def has_mapped(pid: int, inode: int) -> bool:
