@@ -166,7 +166,7 @@ class Space:
         label of its worker, why) of each task."""
 
     def condemn(self, slot: int, task_generation: int, worker: int) -> bool:
-        """The worker with that label is about to be killed for this task. False: it has let go of it, and lives on."""
+        """The worker with that label is about to be killed for this task. False: it let go of it, and is to live."""
 
     def release(self, label: int) -> None:
         """No word bears the label any more: the row may be used again."""

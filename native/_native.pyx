@@ -23,6 +23,7 @@ cdef extern from "Python.h":
     PyObject *PyCell_GET(PyObject *cell)
     bint PyCell_Check(object value)
     bint PyCoro_CheckExact(object value)
+    unsigned long PyThread_get_thread_ident() nogil
     bint PyFunction_Check(object value)
     bint PyCFunction_Check(object value)
     object PyObject_Call(object function, object args, PyObject *kwargs)

@@ -94,6 +94,10 @@ cdef class Worker:
     cdef object terms                      # of the task in hand: None, or what it brought beside metadata
     cdef Hand *hand                        # the task in hand, None between tasks
     cdef Hand *awaited                     # the task whose coroutine `await_` runs; the one in hand may run within it
+    cdef unsigned long main                # the thread that takes tasks
+    cdef unsigned long helper              # 0, or another thread of the task in hand, which runs one that it waits for
+    cdef Hand *helped                      # while there is one: what the main thread has in hand
+    cdef lq_bell helper_bell               # rings when it is done
     cdef uint32_t grounded                 # who waits for a task here waits until it is done: its coroutine must not fly
     cdef readonly set flights              # tasks whose coroutines are on their way
     cdef public object launch              # None, or called with a coroutine and its Flight: sees it to its end, beside others
@@ -116,6 +120,8 @@ cdef class Worker:
         self.await_ = run_coroutine
         self.too_large = too_large
         self.flights = set()
+        self.main = PyThread_get_thread_ident()
+        memset(&self.helper_bell, 0, sizeof(self.helper_bell))
         self.stop_error, self.terms_type, self.task_type = stop_error, terms_type, task_type
         self.prefix = f"{space.space.header.identity & 0xffffffff:08x}"
         self.known = <Known *>PyMem_Calloc(LQ_FUNCTIONS, sizeof(Known))
@@ -135,7 +141,11 @@ cdef class Worker:
     @property
     def task_id(self):
         """Of the task in hand, or None."""
-        return None if self.hand == NULL else self.id_of(self.hand)
+        return None if self.mine() == NULL else self.id_of(self.mine())
+
+    cdef Hand *mine(self) noexcept:
+        """What is in hand, as this thread sees it."""
+        return self.hand if self.helper == 0 or self.helper == PyThread_get_thread_ident() else self.helped
 
     cdef str id_of(self, Hand *hand):
         return f"{self.prefix}-{hand.index:x}-{hand.task_generation:x}"
@@ -143,23 +153,23 @@ cdef class Worker:
     @property
     def busy(self):
         """True while a task is in hand."""
-        return self.hand != NULL
+        return self.mine() != NULL
 
     @property
     def attempt(self):
         """1 for the first run of the task in hand."""
-        return lq_space_slot(&self.space.space, self.hand.index).attempt if self.hand != NULL else 0
+        return lq_space_slot(&self.space.space, self.mine().index).attempt if self.mine() != NULL else 0
 
     @property
     def cancelled(self):
         """True when the task in hand was asked to stop."""
-        return self.hand != NULL and lq_slot_stop(lq_space_slot(&self.space.space, self.hand.index)) != LQ_STOP_NONE
+        return self.mine() != NULL and lq_slot_stop(lq_space_slot(&self.space.space, self.mine().index)) != LQ_STOP_NONE
 
     def heed(self):
         """The supervisor called: somebody wants a task of this worker to stop. Raises the error that stops it, in whatever it runs just
         now. Called by the handler of a signal, which Python runs in the main thread between two instructions of its code."""
-        cdef Hand *hand = self.hand
-        cdef Hand *inner = self.hand
+        cdef Hand *inner = self.hand if self.helper == 0 else self.helped     # no other thread can be told
+        cdef Hand *hand = inner
         cdef lq_slot *slot
         cdef lq_stop why
         while hand != NULL:
@@ -217,14 +227,20 @@ cdef class Worker:
         """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has run. So no task
         waits for one that no worker is free to take."""
         cdef Hand *hand = self.hand
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        cdef bint helps = thread != self.main and self.helper == 0
+        if self.helper != 0 and thread != self.helper:
+            return False        # one at a time: what is in hand is a stack
         if hand == NULL:
-            if not self.flights:
+            if helps or not self.flights:
                 return False
         elif not hand.exposed:
             return False
         if not lq_worker_is_ours(&self.worker) or lq_worker_claim(&self.worker, slot, generation) != LQ_OK:
             return False        # in a child that a task has forked, nothing is ours to take
         self.grounded += 1
+        if helps:
+            self.helper, self.helped = thread, hand
         try:
             self.perform(slot)
         except _Withdraw:
@@ -234,7 +250,19 @@ cdef class Worker:
             raise
         finally:
             self.grounded -= 1
+            if helps:
+                self.helper = 0
+                lq_bell_ring(&self.helper_bell, 1)
         return True
+
+    cdef int join(self) except -1:
+        """Of the task in hand no other thread runs one any more: only then its own end may be seen to."""
+        cdef uint32_t key
+        while self.helper != 0 and self.helper != PyThread_get_thread_ident():
+            key = lq_bell_key(&self.helper_bell)
+            with nogil:
+                lq_bell_sleep(&self.helper_bell, key, NS)
+        return 0
 
     cdef object error_of(self, Hand *hand, lq_slot *slot, lq_stop why):
         return self.stop_error(slot.limit_ms / 1000.0 if why == LQ_STOP_TIMEOUT else None, self.id_of(hand), slot.attempt)
@@ -242,7 +270,7 @@ cdef class Worker:
     @property
     def function(self):
         """Of the task in hand, once it has been decoded; else None."""
-        return None if self.hand == NULL else self.function_in(self.hand.index)
+        return None if self.mine() == NULL else self.function_in(self.mine().index)
 
     cdef object function_in(self, uint32_t index):
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
@@ -334,6 +362,7 @@ cdef class Worker:
             else:
                 self.call_chunk(index, slot)
         except BaseException as error:      # also SystemExit and KeyboardInterrupt: the task's, not the worker's
+            self.join()
             hand.exposed = False
             self.stay_one()
             if isinstance(error, _Withdraw) and not hand.told:
@@ -434,6 +463,7 @@ cdef class Worker:
                 self.terms, self.metadata = self.metadata, self.metadata.metadata
         self.begin(index, slot, known.usual_ns if known != NULL else 0)
         result = PyObject_Call(function, arguments, <PyObject *>keywords if keywords is not None else NULL)
+        self.join()
         if PyCoro_CheckExact(result):
             if self.launch is not None and self.grounded == 0:
                 self.hand.exposed = False
@@ -454,6 +484,7 @@ cdef class Worker:
         try:
             return self.await_(coroutine)
         finally:
+            self.join()
             self.awaited = outer
             coroutine.close()       # one that was told to stop before its first step; of others it is nothing
 
@@ -578,6 +609,7 @@ cdef class Worker:
         self.begin(index, slot, 0)
         results = [None] * len(items)
         mixed = self.run_items(index, function, items, results, star)
+        self.join()
         self.hand.exposed = False
         self.stay_one()
         lq_worker_count_items(&self.worker, len(items))
@@ -602,8 +634,10 @@ cdef class Worker:
                     result = PyObject_CallOneArg(function, items[i])
                 if PyCoro_CheckExact(result):
                     result = self.see_through(result)
+                self.join()
                 results[i] = (True, result) if mixed else result
             except BaseException as error:
+                self.join()
                 if self.hand.told or isinstance(error, _Withdraw):
                     raise               # not the item's: the whole chunk was told to stop
                 if not mixed:

@@ -159,3 +159,50 @@ def fork_and_wait(q: LocalQueue, numbers: int) -> tuple[list[object], str]:
     os.close(heard)
     os.close(tell)
     return [future.result() for future in futures], told
+
+
+def _name() -> str:
+    import time
+
+    from localq import current_task
+
+    time.sleep(0.001)
+    task = current_task()
+    assert task is not None
+    return task.task_id
+
+
+def wait_in_threads(q: LocalQueue, threads: int) -> tuple[int, bool]:
+    """Each thread submits and waits, while this one waits for half of them. Returns how many were told a wrong name,
+    and whether this one's is what it was."""
+    from threading import Thread
+
+    from localq import current_task
+
+    wrong: list[str] = []
+
+    def wait() -> None:
+        for _ in range(3):
+            future = q.delay(_name)
+            if future.result() != future.task_id:
+                wrong.append(future.task_id)
+
+    before = current_task()
+    several = [Thread(target=wait) for _ in range(threads)]
+    for thread in several:
+        thread.start()
+    for thread in several[::2]:
+        thread.join()
+    after = current_task()
+    assert before is not None
+    assert after is not None
+    return len(wrong), before.task_id == after.task_id
+
+
+def see_one_time_out_in_a_thread(q: LocalQueue) -> str:
+    """What is stopped there is none of this thread's business."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        error = pool.submit(q.options(timeout=0.05).delay(_too_long, 0.3).exception).result()
+    return type(error).__name__

@@ -136,3 +136,17 @@ def test_what_is_stopped_is_the_one_within_and_not_the_coroutine_that_waits_for_
 def test_a_child_that_a_task_forked_takes_nothing_of_its_queue():
     with LocalQueue(workers=1) as queue:
         assert queue.delay(nesting.fork_and_wait, queue, 3).result(PATIENCE) == ([0, 1, 2], "QueueClosed")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_threads_of_a_task_may_submit_and_wait(workers):
+    with LocalQueue(workers=workers, max_crashes=0) as queue:
+        for _ in range(3):
+            futures = [queue.delay(nesting.wait_in_threads, queue, 16) for _ in range(2)]
+            assert [future.result(PATIENCE) for future in futures] == [(0, True)] * 2
+            assert queue.delay(nesting.total, queue, 5).result(PATIENCE) == 15
+
+
+def test_what_is_stopped_in_another_thread_stops_nothing_in_the_first_one():
+    with LocalQueue(workers=1, max_crashes=0, grace_period=60.0) as queue:
+        assert queue.delay(nesting.see_one_time_out_in_a_thread, queue).result(PATIENCE) == "NoneType"
