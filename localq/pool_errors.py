@@ -21,6 +21,9 @@ else:
 __all__ = ["InitializerFailed", "SupervisorLost", "WorkerCrashed", "WorkersEnded"]
 
 
+FOR_ANOTHER = "localq did that: another task in that worker was told to stop and did not, within the grace period."
+
+
 class SupervisorLost(LocalqError, BrokenProcessPool):
     """The supervisor ended under you and no new one could take its place.
 
@@ -54,7 +57,8 @@ class WorkerCrashed(TaskError, BrokenProcessPool):
     `peak_memory` is the most memory that the process ever had resident, in bytes; None when not known.
     `out_of_memory` is True when the kernel killed it because its control group had no memory left. `stack` is the last
     Python stack of the process, as faulthandler writes it: for fatal signals (SIGSEGV, SIGABRT, ...), "" otherwise,
-    because whom SIGKILL ends can't say anything.
+    because whom SIGKILL ends can't say anything. `for_another` is True when localq killed the worker, because another
+    task in it (one of several coroutines, or one that waited for this) did not stop when it was told to.
     """
 
     __module__ = "localq.errors"
@@ -69,6 +73,7 @@ class WorkerCrashed(TaskError, BrokenProcessPool):
         peak_memory: int | None = None,
         out_of_memory: bool = False,
         stack: str = "",
+        for_another: bool = False,
         task_id: str | None = None,
         attempts: int = 0,
     ) -> None:
@@ -79,8 +84,8 @@ class WorkerCrashed(TaskError, BrokenProcessPool):
         memory = f" Its memory was {peak_memory >> 20} MiB at the most." if peak_memory else ""
         super().__init__(
             f"worker {pid} {ending} while it ran{' ' + function if function else ''}."
-            f" {_advice(exit_signal, exit_status, out_of_memory, bool(stack))}{memory}"
-            " With max_retries= such a task runs again." + (f"\n\n{stack}" if stack else ""),
+            f" {FOR_ANOTHER if for_another else _advice(exit_signal, exit_status, out_of_memory, bool(stack))}{memory}"
+            " With max_crashes= such a task runs again." + (f"\n\n{stack}" if stack else ""),
             task_id=task_id,
             attempts=attempts,
         )
@@ -91,6 +96,7 @@ class WorkerCrashed(TaskError, BrokenProcessPool):
         self.peak_memory = peak_memory
         self.out_of_memory = out_of_memory
         self.stack = stack
+        self.for_another = for_another
 
 
 class WorkersEnded(TaskError, BrokenProcessPool):

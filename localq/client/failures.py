@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from localq.errors import QueueClosed, QueueFull, SerializationError, TaskCancelled, TaskExpired, TaskTimeout
-from localq.pool.recovery import WITH_SUPERVISOR
+from localq.pool.recovery import FOR_ANOTHER, WITH_SUPERVISOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def crashed(
     peak memory in bytes, whether memory was short, its last Python stack."""
     from localq.errors import WorkerCrashed  # not before one crashes: see `localq.pool_errors`
 
-    code = None if wait_status == WITH_SUPERVISOR else os.waitstatus_to_exitcode(wait_status)
+    if wait_status == FOR_ANOTHER:
+        code: int | None = -9
+    else:
+        code = None if wait_status == WITH_SUPERVISOR else os.waitstatus_to_exitcode(wait_status)
     exit_signal, exit_status = (-code, None) if code is not None and code < 0 else (None, code)
     peak, out_of_memory, stack = report or (0, False, "")
     return WorkerCrashed(
@@ -47,6 +50,7 @@ def crashed(
         peak_memory=peak or None,
         out_of_memory=out_of_memory,
         stack=stack,
+        for_another=wait_status == FOR_ANOTHER,
         task_id=task_id,
         attempts=attempts,
     )

@@ -11,11 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq._native import Space
 
-__all__ = ["WITH_SUPERVISOR", "Allowance", "Recovered", "recover", "signed_by"]
+__all__ = ["FOR_ANOTHER", "WITH_SUPERVISOR", "Allowance", "Recovered", "recover", "signed_by"]
 
 WITH_SUPERVISOR = (
     0x7F  # a wait status of nobody who is dead: it was killed with its supervisor, and nobody could wait for it
 )
+
+FOR_ANOTHER = 0x7E  # likewise nobody's: the supervisor killed it, for a task in it that did not stop
 
 MOST_PASSES = (
     16  # a pass that finds labels leaves fewer behind, unless a ring is full: then workers have to empty it first

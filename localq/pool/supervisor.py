@@ -35,7 +35,7 @@ from localq._native import (
 from localq.pool.brief import KILL, Brief
 from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
-from localq.pool.recovery import WITH_SUPERVISOR, Allowance, recover, signed_by
+from localq.pool.recovery import FOR_ANOTHER, WITH_SUPERVISOR, Allowance, recover, signed_by
 from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
 
@@ -146,6 +146,7 @@ class Supervisor:
             and not self.strangers
             and self.start_at is None
             and not self.unfinished
+            and not (self.space.phase == PHASE_DRAINING and self.space.slots()["delayed"])
         )
 
     def listen_to_signals(self) -> None:
@@ -285,7 +286,7 @@ class Supervisor:
             self.finish_for(label, status)
         code = os.waitstatus_to_exitcode(status)
         if code in (STOPPED, RECYCLED) or child.is_condemned:
-            self.finish_for(child.label, status)
+            self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
             self.failed_starts = 0 if was_ready else self.failed_starts
             self.look_at = time.monotonic()  # it may have wanted a look, and died before it could say so
             return

@@ -282,6 +282,16 @@ def test_delayed_tasks_survive_their_supervisor(seen):
         assert future.result(PATIENCE) == 1
 
 
+def test_a_supervisor_that_drains_waits_for_delayed_tasks_as_for_others():
+    with LocalQueue(workers=1, drain_timeout=PATIENCE) as queue:
+        wait_until_staffed(queue)
+        future = queue.options(countdown=0.4).delay(tasks.same, 1)
+
+        os.kill(supervisor_of(queue), signal.SIGTERM)
+
+        assert future.result(PATIENCE) == 1
+
+
 def test_retries_wait_longer_each_time(queue, seen):
     future = queue.options(max_retries=3, retry_delay=0.1).delay(stopping.fail_until, seen, 3, ValueError)
 

@@ -94,3 +94,12 @@ async def leave(how: str) -> str:
         asyncio.create_task(leave("exit"))  # noqa: RUF006 - nobody looks after it
         await asyncio.sleep(0.01)
     return how
+
+
+async def refuse() -> None:
+    """To end."""
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            continue

@@ -113,7 +113,7 @@ def test_an_error_is_also_what_the_standard_library_raises(kind: type, standard:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (WorkerCrashed(44, exit_signal=signal.SIGSEGV), ["44", "SIGSEGV", "faulthandler", "max_retries"]),
+        (WorkerCrashed(44, exit_signal=signal.SIGSEGV), ["44", "SIGSEGV", "faulthandler", "max_crashes"]),
         (WorkerCrashed(44, exit_signal=signal.SIGKILL), ["SIGKILL", "out-of-memory"]),
         (WorkerCrashed(44, exit_signal=signal.SIGTERM), ["SIGTERM"]),
         (WorkerCrashed(44, exit_signal=40), ["signal 40"]),

@@ -137,6 +137,23 @@ def test_a_worker_that_dies_takes_those_on_their_way(seen):
         assert beside.attempts == 2
 
 
+def test_one_that_does_not_stop_ends_its_worker_and_those_beside_it_are_told_why(tmp_path):
+    seen = str(tmp_path / "seen")
+    with LocalQueue(workers=1, concurrency=4, grace_period=0.2) as queue:
+        beside = queue.delay(coroutines.arrive, seen, 3, 0)
+        again = queue.options(max_crashes=1).delay(coroutines.arrive, seen, 3, 1)
+        eventually(lambda: len(lines_of(seen)) == 2)
+
+        deaf = queue.options(timeout=0.1).delay(coroutines.refuse)
+
+        assert isinstance(deaf.exception(PATIENCE), TaskTimeout)
+        error = beside.exception(PATIENCE)
+        assert isinstance(error, WorkerCrashed)
+        assert error.for_another
+        assert "another task in that worker" in str(error)
+        assert again.result(PATIENCE)[0] == 1
+
+
 def test_a_recycled_worker_lets_them_land(tmp_path):
     with LocalQueue(workers=1, concurrency=4, max_tasks_per_child=3) as queue:
         pids = [queue.delay(coroutines.arrive, str(tmp_path / "seen"), 3, number) for number in range(3)]
