@@ -130,13 +130,17 @@ control swaps_without_order lq_atomic.h flow_every_task \
 
 # --- asked to stop, or later
 control stop_asks_whoever_has_the_slot lq_slot.c look_a_request \
-    's/return stop >> 2 == (task_generation & TASK_MASK) ?/return stop != 0 ?/'
-control stop_is_never_forgiven lq_worker.c look_a_run_beyond \
+    's/return stop >> TASK_SHIFT == (task_generation & TASK_MASK) ?/return stop != 0 ?/'
+control stop_is_never_forgiven lq_worker.c look_who_cancels \
     's/lq_slot_forgive(slot);//'
 control stop_by_time_replaces_a_cancellation lq_slot.c look_a_request \
     's/if (asked == LQ_STOP_CANCEL || asked == why)/if (asked == why)/'
 control stop_of_a_run_that_has_ended lq_worker.c look_who_cancels \
     's/if (!lq_slot_close(slot)) {/if (0) {/'
+control worker_condemned_for_a_task_it_let_go_of lq_slot.c look_a_worker_is_killed_only \
+    's/(stop & LQ_STOP_CLOSED) != 0 || //'
+control worker_condemned_whoever_it_is lq_slot.c look_a_worker_is_killed_only \
+    's/ ||\n            lq_word_label(word) != worker)/)/'
 control stop_is_not_known_to_recovery lq_recover.c look_a_worker_that_is_killed \
     's/enum lq_stop stop = lq_slot_stop(slot);/enum lq_stop stop = LQ_STOP_NONE;/'
 control cancelled_claim_is_given_to_another lq_recover.c look_a_task_that_was_claimed \
