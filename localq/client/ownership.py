@@ -151,8 +151,11 @@ class Ownership:
     def resume(self) -> None:
         """The queue is used again."""
         if self._is_paused and self._leave >= 0:
+            try:
+                self._start_thread()
+            except RuntimeError:  # the interpreter ends, and the queue with it
+                return
             self._is_paused = False
-            self._start_thread()
 
     # the thread
 

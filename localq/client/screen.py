@@ -85,8 +85,12 @@ class Screen:
         with self._mutex:
             self._is_asked = True
             if self._helper is None:
-                self._helper = Thread(target=self._help, name="localq-output", daemon=True)
-                self._helper.start()
+                helper = Thread(target=self._help, name="localq-output", daemon=True)
+                try:
+                    helper.start()
+                except RuntimeError:  # the interpreter ends, or no thread can be had: whoever waits or closes shows it
+                    return
+                self._helper = helper
 
     def end_cell(self, result: object = None) -> None:
         """What was repeated belongs to the cell that ends."""
