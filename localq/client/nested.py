@@ -82,6 +82,13 @@ def connect_here(identity: int | None) -> tuple[QueueConfig, Space, Connection] 
     config = config_from(here.brief)
     label = here.space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
     connection = Connection(here.space, label, config, _Within(), is_owner=False)
-    connection.client.help = here.worker.run_here
+
+    def help_with(slot: int, generation: int) -> bool:
+        if here.worker.run_here(slot, generation):
+            return True
+        here.coroutines.admit_one()
+        return False
+
+    connection.client.help = help_with
     here.worker.on_idle = connection.client.reap  # what no task waits for any more would stay unread
     return config, here.space, connection

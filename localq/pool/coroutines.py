@@ -8,6 +8,8 @@ there is none. A coroutine that waits for another task of its own queue does not
 
 from __future__ import annotations
 
+from time import monotonic
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Coroutines"]
 
+ADMIT_SECONDS = 0.3  # who waits asks ten times a second
+
 
 class Coroutines:
     """The event loop of a worker. Called with a coroutine, it runs that to its end, and nothing beside it."""
@@ -28,6 +32,7 @@ class Coroutines:
         self._task: asyncio.Task[Any] | None = None  # of the coroutine that runs with nothing beside it, the innermost
         self._news: asyncio.Event | None = None  # a coroutine has ended, or there may be something to take
         self._sleeper: _Sleeper | None = None
+        self._admits_until = 0.0  # monotonic time: a thread waits for one
         self._waiting = 0  # coroutines that wait for a task of their own queue
 
     def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -133,6 +138,18 @@ class Coroutines:
 
         task.add_done_callback(land)
 
+    def admit_one(self) -> None:
+        """A thread is about to wait for a task of its own queue, and asks again as long as it waits: what it waits for
+        may have to run here, whatever is on its way."""
+        self._admits_until = monotonic() + ADMIT_SECONDS
+        news, runner = self._news, self._runner
+        if news is not None and runner is not None:
+            runner.get_loop().call_soon_threadsafe(news.set)
+
+    def _has_room(self, worker: Worker, concurrency: int) -> bool:
+        admitted = 1 if monotonic() < self._admits_until else 0
+        return len(worker.flights) - self._waiting - admitted < concurrency
+
     async def _fly(self, worker: Worker, concurrency: int) -> None:
         """Until all have landed. Others are taken meanwhile, and begin."""
         from asyncio import Event, sleep
@@ -140,10 +157,10 @@ class Coroutines:
         self._news = news = Event()
         sleeper = self._sleeper
         while worker.flights or (sleeper is not None and sleeper.is_asleep):
-            while len(worker.flights) - self._waiting < concurrency and _take_one(worker):
+            while self._has_room(worker, concurrency) and _take_one(worker):
                 await sleep(0)
             news.clear()
-            if len(worker.flights) - self._waiting < concurrency and worker.flights:
+            if self._has_room(worker, concurrency) and worker.flights:
                 sleeper = self._sleeper = sleeper or _Sleeper(worker)
                 sleeper.sleep_once(news)
             if worker.flights or (sleeper is not None and sleeper.is_asleep):

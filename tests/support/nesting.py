@@ -206,3 +206,12 @@ def see_one_time_out_in_a_thread(q: LocalQueue) -> str:
     with ThreadPoolExecutor(1) as pool:
         error = pool.submit(q.options(timeout=0.05).delay(_too_long, 0.3).exception).result()
     return type(error).__name__
+
+
+async def wait_in_a_thread(q: LocalQueue, value: object) -> object:
+    """A coroutine that has a thread wait."""
+    import asyncio
+
+    from tests.support.tasks import same
+
+    return await asyncio.to_thread(lambda: q.delay(same, value).result())

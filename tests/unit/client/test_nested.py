@@ -57,6 +57,7 @@ def test_however_a_task_waits_there_are_workers_enough(workers, concurrency):
         assert queue.delay(nesting.wait_for_all, queue, 30).result(PATIENCE) == (30, sum(range(30)))
         assert queue.delay(nesting.gather, queue, 5).result(PATIENCE) == 32
         assert [queue.delay(nesting.await_function, queue, n).result(PATIENCE) for n in range(5)] == list(range(5))
+        assert queue.delay(nesting.wait_in_a_thread, queue, 7).result(PATIENCE) == 7
 
 
 def test_the_queue_can_be_an_argument_a_captured_name_or_asked_for(queue):
