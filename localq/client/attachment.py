@@ -13,6 +13,7 @@ from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_WORKER
 from localq.config import QueueConfig
 from localq.errors import AttachError, QueueClosed
 from localq.pool.attach import Reached, reach
+from localq.pool.brief import FOR_CLIENTS
 from localq.pool.processes import ended_by, open_process
 
 TYPE_CHECKING = False
@@ -98,21 +99,7 @@ def attach(name: str, timeout: float) -> tuple[Reached, QueueConfig, Attachment]
             raise AttachError(
                 f"queue {name!r} runs on Python {told['python']}, and this is {here}: functions can't travel"
             )
-        names = (
-            "name",
-            "workers",
-            "capacity",
-            "memory",
-            "result_cache_size",
-            "result_ttl",
-            "max_retries",
-            "max_crashes",
-            "task_timeout",
-            "grace_period",
-            "concurrency",
-            "serialization",
-        )
-        config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in names})
+        config = QueueConfig.check(queues=tuple(told["queues"]), **{each: told[each] for each in FOR_CLIENTS})
         return reached, config, Attachment(reached)
     except BaseException:
         reached.let_go()

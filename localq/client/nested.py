@@ -13,6 +13,7 @@ import os
 from localq import _native
 from localq.client.connection import Connection
 from localq.config import QueueConfig
+from localq.pool.brief import FOR_CLIENTS
 from localq.pool.context import this_worker
 from localq.pool.processes import started_at
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localq._native import Space
-    from localq.pool.brief import Brief
 
 __all__ = ["connect_here"]
 
@@ -48,26 +48,6 @@ class _Within:
         """There is nothing to let go of."""
 
 
-def config_from(brief: Brief) -> QueueConfig:
-    """What a queue's workers know of its configuration."""
-    names = (
-        "workers",
-        "name",
-        "queues",
-        "capacity",
-        "memory",
-        "result_cache_size",
-        "result_ttl",
-        "max_retries",
-        "max_crashes",
-        "serialization",
-        "task_timeout",
-        "grace_period",
-        "concurrency",
-    )
-    return QueueConfig.check(**{name: getattr(brief, name) for name in names})
-
-
 def connect_here(identity: int | None) -> tuple[QueueConfig, Space, Connection] | None:
     """As a client of the queue whose worker this is; None where that is another queue, or no worker at all.
 
@@ -79,7 +59,8 @@ def connect_here(identity: int | None) -> tuple[QueueConfig, Space, Connection] 
     here = this_worker()
     if here is None or identity not in (None, here.space.identity):
         return None
-    config = config_from(here.brief)
+    brief = here.brief
+    config = QueueConfig.check(queues=brief.queues, **{name: getattr(brief, name) for name in FOR_CLIENTS})
     label = here.space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
     connection = Connection(here.space, label, config, _Within(), is_owner=False)
 

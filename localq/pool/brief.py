@@ -12,7 +12,23 @@ if TYPE_CHECKING:
     # Levels by name, whether to stdout, the handler's level, and format, date format and style of its formatter.
     Logs = tuple[dict[str, int], bool, int, tuple[str | None, str | None, str] | None]
 
-__all__ = ["KILL", "LOOK", "Brief"]
+__all__ = ["FOR_CLIENTS", "KILL", "LOOK", "Brief"]
+
+#: What clients other than the owner have to know of the configuration, beside the names of the queues.
+FOR_CLIENTS = (
+    "name",
+    "workers",
+    "capacity",
+    "memory",
+    "result_cache_size",
+    "result_ttl",
+    "max_retries",
+    "max_crashes",
+    "task_timeout",
+    "grace_period",
+    "concurrency",
+    "serialization",
+)
 
 LOOK, KILL = b"!", b"x"  # what the client says on the pipe: look at the phase; end at once
 

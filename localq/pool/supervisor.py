@@ -32,7 +32,7 @@ from localq._native import (
     TALLY_WORKERS_CRASHED,
     Space,
 )
-from localq.pool.brief import KILL, Brief
+from localq.pool.brief import FOR_CLIENTS, KILL, Brief
 from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import FOR_ANOTHER, WITH_SUPERVISOR, Allowance, recover, signed_by
@@ -161,23 +161,12 @@ class Supervisor:
         """What somebody who attaches must know."""
         brief = self.brief
         return {
-            "name": brief.name,
             "owner_pid": brief.owner_pid,
             "owner_started": started_at(brief.owner_pid),
             "supervisor_pid": os.getpid(),
             "python": ".".join(map(str, sys.version_info[:2])),
             "queues": list(brief.queues),
-            "workers": brief.workers,
-            "capacity": brief.capacity,
-            "memory": brief.memory,
-            "result_cache_size": brief.result_cache_size,
-            "result_ttl": brief.result_ttl,
-            "max_retries": brief.max_retries,
-            "max_crashes": brief.max_crashes,
-            "task_timeout": brief.task_timeout,
-            "grace_period": brief.grace_period,
-            "concurrency": brief.concurrency,
-            "serialization": brief.serialization,
+            **{name: getattr(brief, name) for name in FOR_CLIENTS},
         }
 
     # events
