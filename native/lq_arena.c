@@ -1,5 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "lq_arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 static uint32_t class_blocks_(uint32_t class)
 {
@@ -29,6 +40,11 @@ size_t lq_arena_spans_size(uint32_t count)
 size_t lq_arena_blocks_size(uint32_t count)
 {
     return sizeof(struct lq_block) * ((size_t)count << LQ_BLOCKS_ORDER);
+}
+
+size_t lq_arena_stocks_size(uint32_t count)
+{
+    return sizeof(lq_a32) * (size_t)count;
 }
 
 static struct lq_block *block_(const struct lq_arena *arena, uint32_t span, uint32_t index)
@@ -73,6 +89,63 @@ unsigned char *lq_arena_at(const struct lq_arena *arena, uint32_t block, uint64_
         return NULL;
     *bytes = (uint64_t)1 << (LQ_CLASS_ORDER + class);
     return arena->memory + ((size_t)span << LQ_SPAN_ORDER) + ((size_t)index << (LQ_CLASS_ORDER + class));
+}
+
+/* ---------------------------------------------------------------------------------------------- the system's memory */
+
+static unsigned char *span_at_(const struct lq_arena *arena, uint64_t span)
+{
+    return arena->memory + (span << LQ_SPAN_ORDER);
+}
+
+/* Pages of the system, and in this process's tables: one call for all is many times quicker than a fault each. */
+static enum lq_status populate_(const struct lq_arena *arena, uint32_t first, uint64_t spans)
+{
+    if (madvise(span_at_(arena, first), spans << LQ_SPAN_ORDER, MADV_POPULATE_WRITE) == 0)
+        return LQ_OK;
+    if (errno != EINVAL)
+        return LQ_SYSTEM;
+    if (arena->fd >= 0 && fallocate(arena->fd, 0, (off_t)first << LQ_SPAN_ORDER, (off_t)(spans << LQ_SPAN_ORDER)) != 0 && errno != EOPNOTSUPP)
+        return LQ_SYSTEM;
+    return LQ_OK;
+}
+
+static bool is_stocked_(const struct lq_arena *arena, uint32_t span)
+{
+    uint32_t stock = lq_load32(&arena->stocks[span]);
+    return (stock & 1u) != 0 && LQ_GET(arena->touched[span]) == stock;
+}
+
+/*
+ * Have the system's memory for these spans.
+ *
+ * Callers:  whoever owns them, or is about to cut one that is free (what was given back meanwhile has another generation).
+ * Death:    memory that nobody knows of; it is found when the span is used, or given back.
+ */
+static enum lq_status stock_(const struct lq_arena *arena, uint32_t first, uint64_t spans)
+{
+    if (arena->stocks == NULL)
+        return LQ_OK;
+    uint64_t at = 0;
+    while (at < spans) {
+        uint64_t end = at;
+        while (end < spans && !is_stocked_(arena, first + (uint32_t)end))
+            end++;
+        if (end == at) {
+            at++;
+            continue;
+        }
+        if (populate_(arena, first + (uint32_t)at, end - at) != LQ_OK)
+            return LQ_SYSTEM;
+        for (; at < end; at++) {
+            lq_a32 *stock = &arena->stocks[first + at];
+            uint32_t seen = lq_load32(stock);
+            if ((seen & 1u) == 0)
+                lq_cas32(stock, seen, seen + 1);
+            LQ_PUT(arena->touched[first + at], lq_load32(stock));
+        }
+    }
+    return LQ_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------- blocks of a class */
@@ -159,15 +232,23 @@ static enum lq_status search_class_(const struct lq_arena *arena, lq_label me, u
     return LQ_EMPTY;
 }
 
-/* Cut a free span into blocks of the class. It needs no label: a cut span whose blocks are all free is a sound state. */
-static enum lq_status cut_span_(const struct lq_arena *arena, lq_label me, uint32_t class, uint32_t *span, uint32_t *index)
+/* Spans that a process may begin to use: [1, end). */
+static uint32_t room_end_(const struct lq_arena *arena, const struct lq_arena_cache *cache)
 {
-    for (uint32_t at = 1; at < arena->count; at++) {
+    return arena->count - cache->kept_from;
+}
+
+/* Cut a free span into blocks of the class. It needs no label: a cut span whose blocks are all free is a sound state. */
+static enum lq_status cut_span_(const struct lq_arena *arena, lq_label me, uint32_t end, uint32_t class, uint32_t *span, uint32_t *index)
+{
+    for (uint32_t at = 1; at < end; at++) {
         struct lq_span *candidate = &arena->spans[at];
         uint64_t word = lq_load(&candidate->word);
         if (lq_word_state(word) != LQ_BLOCK_FREE)
             continue;
         note_used_(arena, at);
+        if (stock_(arena, at, 1) != LQ_OK)
+            return LQ_SYSTEM;
         lq_store32(&candidate->cut, 1);
         if (!lq_cas(&candidate->word, word, lq_word(LQ_SPAN_CLASS, LQ_NOBODY, lq_word_generation(word), class)))
             continue;
@@ -229,13 +310,17 @@ static enum lq_status take_block_(const struct lq_arena *arena, struct lq_arena_
 {
     uint32_t *span = &cache->classes[class].span;
     uint32_t *index = &cache->classes[class].index;
+    uint32_t end = room_end_(arena, cache);
     bool found = *span != 0 && *span < arena->count && is_class_(lq_load(&arena->spans[*span].word), class) &&
                  take_in_span_(arena, me, *span, class, index) == LQ_OK;
-    found = found || search_class_(arena, me, class, true, span, index) == LQ_OK ||
-            cut_span_(arena, me, class, span, index) == LQ_OK || search_class_(arena, me, class, false, span, index) == LQ_OK ||
-            (retire_all_(arena, me) != 0 && cut_span_(arena, me, class, span, index) == LQ_OK);
-    if (!found)
-        return LQ_FULL;
+    found = found || search_class_(arena, me, class, true, span, index) == LQ_OK;
+    enum lq_status status = found ? LQ_OK : cut_span_(arena, me, end, class, span, index);
+    if (status == LQ_EMPTY)
+        status = search_class_(arena, me, class, false, span, index);
+    if (status == LQ_EMPTY && retire_all_(arena, me) != 0)
+        status = cut_span_(arena, me, end, class, span, index);
+    if (status != LQ_OK)
+        return status == LQ_SYSTEM ? LQ_SYSTEM : LQ_FULL;
     *block = *span << LQ_BLOCKS_ORDER | *index;
     *index = (*index + 1) & (class_blocks_(class) - 1);
     return LQ_OK;
@@ -295,19 +380,22 @@ static enum lq_status take_run_at_(const struct lq_arena *arena, lq_label me, ui
     return LQ_OK;
 }
 
-static enum lq_status take_run_(const struct lq_arena *arena, lq_label me, uint64_t bytes, uint32_t *block)
+static enum lq_status take_run_(const struct lq_arena *arena, uint32_t end, lq_label me, uint64_t bytes, bool sparse, uint32_t *block)
 {
     uint64_t spans = (bytes + LQ_SPAN_BYTES - 1) >> LQ_SPAN_ORDER;
     for (int pass = 0; pass < 2; pass++) {
         uint32_t free = 0;
-        for (uint32_t at = 1; at < arena->count; at++) {
+        for (uint32_t at = 1; at < end; at++) {
             free = lq_word_state(lq_load(&arena->spans[at].word)) == LQ_BLOCK_FREE ? free + 1 : 0;
             if (free < spans)
                 continue;
             uint32_t head = at + 1 - (uint32_t)spans;
             if (take_run_at_(arena, me, head, spans) == LQ_OK) {
                 *block = LQ_BLOCK_RUN | head;
-                return LQ_OK;
+                if (sparse || stock_(arena, head, spans) == LQ_OK)
+                    return LQ_OK;
+                free_run_(arena, head, lq_load(&arena->spans[head].word));
+                return LQ_SYSTEM;
             }
             free = 0;
         }
@@ -320,28 +408,29 @@ static enum lq_status take_run_(const struct lq_arena *arena, lq_label me, uint6
 /* -------------------------------------------------------------------------------------------------- take and free */
 
 static enum lq_status take_any_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t class,
-                                uint64_t bytes, uint32_t *block)
+                                uint64_t bytes, bool sparse, uint32_t *block)
 {
-    return class < LQ_CLASSES ? take_block_(arena, cache, me, class, block) : take_run_(arena, me, bytes, block);
+    return class < LQ_CLASSES ? take_block_(arena, cache, me, class, block)
+                              : take_run_(arena, room_end_(arena, cache), me, bytes, sparse, block);
 }
 
 enum lq_status lq_arena_take(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint64_t bytes,
-                             uint32_t *block)
+                             bool sparse, uint32_t *block)
 {
-    if (bytes > (uint64_t)(arena->count - 1) << LQ_SPAN_ORDER)
+    if (bytes > (uint64_t)(room_end_(arena, cache) - 1) << LQ_SPAN_ORDER)
         return LQ_NEVER;
     uint32_t class = class_of_(bytes);
     if (class < LQ_CLASSES && cache->classes[class].warm_count != 0) {
         *block = cache->classes[class].warm[--cache->classes[class].warm_count];
         return LQ_OK;
     }
-    enum lq_status status = take_any_(arena, cache, me, class, bytes, block);
+    enum lq_status status = take_any_(arena, cache, me, class, bytes, sparse, block);
     if (status != LQ_FULL)
         return status;
     lq_arena_cool(arena, cache, me);
     lq_a32 *pressure = &arena->spans[0].freed;
     lq_store32_relaxed(pressure, lq_load32_relaxed(pressure) + 1); /* a hint: that it differs is all that matters */
-    return take_any_(arena, cache, me, class, bytes, block);
+    return take_any_(arena, cache, me, class, bytes, sparse, block);
 }
 
 void lq_arena_ease(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me)
@@ -394,6 +483,95 @@ void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache,
     free_owned_(arena, block, word, seen);
 }
 
+/* ----------------------------------------------------------------------------------------------------------- pins */
+
+/* The block is DYING(me) in `dying`. A pin that came before that is found; one that comes later takes the word from us. */
+static void decide_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t dying)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    if (lq_pins_any(&arena->pins, block, lq_word_generation(dying))) {
+        LQ_FAULT("arena_settle:found");
+        lq_cas(word, dying, lq_word_as(dying, LQ_BLOCK_PINNED, LQ_NOBODY));
+        LQ_FAULT("arena_settle:pinned");
+    } else if (lq_cas(word, dying, lq_word_next(dying, LQ_BLOCK_OWNED, me, 0))) {
+        LQ_FAULT("arena_settle:owned");
+        lq_arena_return(arena, cache, me, block);
+    }
+}
+
+void lq_arena_settle(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint32_t generation)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    for (;;) {
+        uint64_t seen = word == NULL ? 0 : lq_load_seq(word);
+        uint32_t state = lq_word_state(seen);
+        if ((state != LQ_BLOCK_PINNED && state != LQ_BLOCK_DYING) || (lq_word_generation(seen) & 0xfffffu) != (generation & 0xfffffu))
+            return;
+        /* From another's hands, too: whoever looks now may have seen the pin that has just gone. aux tells two looks apart. */
+        uint64_t dying = lq_word(LQ_BLOCK_DYING, me, lq_word_generation(seen), lq_word_aux(seen) + 1);
+        if (!lq_cas(word, seen, dying))
+            continue;
+        LQ_FAULT("arena_settle:dying");
+        decide_(arena, cache, me, block, dying);
+        return;
+    }
+}
+
+/* A pin has been noted: is the block still there, and will whoever lets go of it look for pins? */
+static bool is_kept_(const struct lq_arena *arena, lq_label me, uint32_t block, uint32_t generation)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    for (;;) {
+        uint64_t seen = word == NULL ? 0 : lq_load_seq(word);
+        uint32_t state = lq_word_state(seen);
+        if (lq_word_generation(seen) != generation)
+            return false;
+        if (state == LQ_BLOCK_PINNED || (state == LQ_BLOCK_HELD && lq_word_aux(seen) == LQ_BLOCK_SEEN) ||
+            (state == LQ_BLOCK_OWNED && lq_word_label(seen) == me))
+            return true;
+        if (state == LQ_BLOCK_HELD) {
+            if (lq_cas(word, seen, lq_word(LQ_BLOCK_HELD, LQ_NOBODY, generation, LQ_BLOCK_SEEN)))
+                return true;
+        } else if (state != LQ_BLOCK_DYING) {
+            return false;
+        } else if (lq_cas(word, seen, lq_word_as(seen, LQ_BLOCK_PINNED, LQ_NOBODY))) { /* before it is decided, by one who did not see this pin */
+            LQ_FAULT("arena_pin:saved");
+            return true;
+        }
+    }
+}
+
+enum lq_status lq_arena_pin(const struct lq_arena *arena, lq_label me, uint32_t block, uint32_t generation, uint64_t tie,
+                            uint32_t *cursor, uint32_t *entry)
+{
+    enum lq_status status = lq_pins_note(&arena->pins, me, block, generation, tie, cursor, entry);
+    if (status != LQ_OK)
+        return status;
+    if (is_kept_(arena, me, block, generation)) {
+        LQ_FAULT("arena_pin:kept");
+        return LQ_OK;
+    }
+    lq_pins_erase(&arena->pins, me, *entry);
+    return LQ_MISSING;
+}
+
+void lq_arena_unpin(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t entry)
+{
+    uint32_t generation = (uint32_t)(lq_load(&lq_pins_at(&arena->pins, lq_label_row(me), entry % LQ_PINS)->what) >> 32);
+    uint32_t block = lq_pins_erase(&arena->pins, me, entry);
+    if (block != LQ_NO_BLOCK)
+        lq_arena_settle(arena, cache, me, block, generation);
+}
+
+void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    uint64_t seen = lq_load(word);
+    if (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_label(seen) == me)
+        lq_store(word, lq_word_as(seen, LQ_BLOCK_PINNED, LQ_NOBODY));
+    LQ_FAULT("arena_loosen:loose");
+}
+
 void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref)
 {
     lq_a64 *word = lq_arena_word(arena, block);
@@ -402,9 +580,16 @@ void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, l
     uint64_t seen = lq_load(word);
     if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
         return;
-    if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_OWNED, me, 0))) {
+    if (lq_word_aux(seen) == 0 && lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_OWNED, me, 0))) {
         LQ_FAULT("arena_drop:owned");
         lq_arena_return(arena, cache, me, block);
+        return;
+    }
+    uint64_t pinned = lq_word(LQ_BLOCK_HELD, LQ_NOBODY, lq_word_generation(seen), LQ_BLOCK_SEEN); /* before, or just now */
+    uint64_t dying = lq_word_as(pinned, LQ_BLOCK_DYING, me);
+    if (lq_cas(word, pinned, dying)) {
+        LQ_FAULT("arena_drop:dying");
+        decide_(arena, cache, me, block, dying);
     }
 }
 
@@ -423,7 +608,8 @@ void lq_arena_cool(const struct lq_arena *arena, struct lq_arena_cache *cache, l
 
 /* ------------------------------------------------------------------------------------------------------- recovery */
 
-void lq_arena_drop_for(const struct lq_arena *arena, uint32_t block, uint64_t backref, const lq_a64 *guard, uint64_t guard_word)
+void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref, const lq_a64 *guard,
+                       uint64_t guard_word)
 {
     lq_a64 *word = lq_arena_word(arena, block);
     if (word == NULL)
@@ -433,6 +619,14 @@ void lq_arena_drop_for(const struct lq_arena *arena, uint32_t block, uint64_t ba
         return;
     if (lq_load_seq(guard) != guard_word)
         return; /* somebody has recovered it already; the block may have been used again since */
+    if (lq_word_aux(seen) != 0) {
+        uint64_t dying = lq_word_as(seen, LQ_BLOCK_DYING, me);
+        if (lq_cas(word, seen, dying)) {
+            LQ_FAULT("arena_drop_for:dying");
+            decide_(arena, NULL, me, block, dying);
+        }
+        return;
+    }
     if (!(block & LQ_BLOCK_RUN)) {
         if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0)))
             lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
@@ -448,7 +642,7 @@ void lq_arena_drop_for(const struct lq_arena *arena, uint32_t block, uint64_t ba
     }
 }
 
-static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, uint32_t span)
+static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t span)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < LQ_BLOCKS_PER_SPAN; i++) {
@@ -457,6 +651,10 @@ static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, uin
         if (lq_word_label(seen) != dead)
             continue;
         found++;
+        if (lq_word_state(seen) == LQ_BLOCK_DYING) {
+            lq_arena_settle(arena, NULL, me, span << LQ_BLOCKS_ORDER | i, lq_word_generation(seen));
+            continue;
+        }
         lq_cas(&block->word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
         lq_store32_relaxed(&arena->spans[span].freed, 1);
         LQ_FAULT("arena_recover:freed");
@@ -464,26 +662,145 @@ static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, uin
     return found;
 }
 
-uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead)
+/* What the dead one looked at. First the block, which its pin keeps no more, then the entry: so whoever goes on after us finds both. */
+static uint32_t recover_pins_(const struct lq_arena *arena, lq_label dead, lq_label me)
 {
     uint32_t found = 0;
+    uint32_t row = lq_label_row(dead);
+    uint32_t end = lq_pins_end(&arena->pins, row);
+    for (uint32_t entry = 0; entry < end; entry++) {
+        struct lq_pin *pin = lq_pins_at(&arena->pins, row, entry);
+        uint64_t what = lq_load(&pin->what);
+        if (what == 0 || what >> 52 != lq_label_incarnation(dead))
+            continue;
+        found++;
+        if (lq_pins_is_tied(&arena->pins, lq_load(&pin->tie)))
+            continue; /* somebody else's task needs it */
+        lq_arena_settle(arena, NULL, me, (uint32_t)what, (uint32_t)(what >> 32));
+        LQ_FAULT("arena_recover:settled");
+        lq_cas(&pin->what, what, 0);
+        LQ_FAULT("arena_recover:unpinned");
+    }
+    return found;
+}
+
+uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me)
+{
+    uint32_t found = recover_pins_(arena, dead, me);
     uint32_t used = spans_end_(arena);
     for (uint32_t at = 1; at < used; at++) {
         struct lq_span *span = &arena->spans[at];
         uint64_t word = lq_load(&span->word);
         if (lq_load32(&span->cut) != 0) /* whatever it is now: a retirement may have died after the span's swap */
-            found += recover_blocks_(arena, dead, at);
+            found += recover_blocks_(arena, dead, me, at);
         if (lq_word_label(word) != dead)
             continue;
         found++;
         if (lq_word_state(word) == LQ_SPAN_TAIL)
             lq_cas(&span->word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        else if (lq_word_state(word) == LQ_BLOCK_DYING)
+            lq_arena_settle(arena, NULL, me, LQ_BLOCK_RUN | at, lq_word_generation(word));
         else
             free_run_(arena, at, word);
         LQ_FAULT("arena_recover:span");
     }
     return found;
 }
+
+/* Bytes of the run that the span heads. Never more than there are behind it. */
+static uint64_t run_bytes_(const struct lq_arena *arena, uint32_t head)
+{
+    uint64_t spans = lq_load(&arena->spans[head].run);
+    return (spans < arena->count - head ? spans : arena->count - head) << LQ_SPAN_ORDER;
+}
+
+/* ------------------------------------------------------------------------------------------------ back to the system */
+
+static bool is_all_free_(const struct lq_arena *arena, uint32_t span, uint32_t class)
+{
+    for (uint32_t i = 0; class < LQ_CLASSES && i < class_blocks_(class); i++)
+        if (lq_word_state(lq_load(&block_(arena, span, i)->word)) != LQ_BLOCK_FREE)
+            return false;
+    return true;
+}
+
+static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span, uint64_t word)
+{
+    uint64_t mine = lq_word_as(word, LQ_BLOCK_OWNED, me);
+    if (!lq_cas(&arena->spans[span].word, word, mine))
+        return false;
+    LQ_FAULT("arena_give_back:owned");
+    lq_store(&arena->spans[span].run, 1);
+    uint32_t stock = lq_load32(&arena->stocks[span]);
+    lq_store32(&arena->stocks[span], stock + 1 + (~stock & 1u)); /* even, and another than before: first, or nobody would have it filled again */
+    LQ_FAULT("arena_give_back:told");
+    bool emptied = madvise(span_at_(arena, span), LQ_SPAN_BYTES, MADV_REMOVE) == 0;
+    lq_cas(&arena->spans[span].word, mine, lq_word_next(mine, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+    LQ_FAULT("arena_give_back:freed");
+    return emptied;
+}
+
+#define EMPTIED 16u /* in `idle`: nothing has been in there since */
+
+uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle)
+{
+    uint64_t bytes = 0;
+    uint32_t used = spans_end_(arena);
+    for (uint32_t at = 1; at < used && arena->stocks != NULL; at++) {
+        uint64_t word = lq_load(&arena->spans[at].word);
+        uint32_t state = lq_word_state(word);
+        bool is_free = state == LQ_BLOCK_FREE || (state == LQ_SPAN_CLASS && is_all_free_(arena, at, lq_word_aux(word)));
+        if (!is_free || idle[at] == (word | EMPTIED)) {
+            idle[at] = is_free ? idle[at] : 0;
+            continue;
+        }
+        if (idle[at] != word) {
+            idle[at] = word;
+            continue;
+        }
+        if (state == LQ_SPAN_CLASS) {
+            if (!retire_span_(arena, me, at))
+                continue;
+            word = lq_load(&arena->spans[at].word);
+        }
+        if (lq_word_state(word) == LQ_BLOCK_FREE && empty_span_(arena, me, at, word)) {
+            idle[at] = lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0) | EMPTIED;
+            bytes += LQ_SPAN_BYTES;
+        }
+    }
+    lq_a32 *pressure = &arena->spans[0].freed;
+    lq_store32_relaxed(pressure, lq_load32_relaxed(pressure) + 1);
+    return bytes;
+}
+
+/* Note the spans of what a row pins. */
+static void spare_pinned_(const struct lq_arena *arena, uint32_t row, unsigned char *spared)
+{
+    uint32_t end = lq_pins_end(&arena->pins, row);
+    for (uint32_t entry = 0; entry < end; entry++) {
+        uint32_t block = (uint32_t)lq_load(&lq_pins_at(&arena->pins, row, entry)->what);
+        if (block == LQ_NO_BLOCK || lq_arena_word(arena, block) == NULL)
+            continue;
+        uint32_t head = block & LQ_BLOCK_RUN ? block & ~LQ_BLOCK_RUN : block >> LQ_BLOCKS_ORDER;
+        uint64_t spans = block & LQ_BLOCK_RUN ? run_bytes_(arena, head) >> LQ_SPAN_ORDER : 1;
+        memset(spared + head, 1, spans);
+    }
+}
+
+void lq_arena_strip(const struct lq_arena *arena)
+{
+    uint32_t used = spans_end_(arena);
+    unsigned char *spared = calloc(arena->count, 1);
+    for (uint32_t row = 1; spared != NULL && row < LQ_ROWS; row++)
+        if (lq_word_state(lq_load(&arena->pins.roster.rows[row].word)) == LQ_ROW_LIVE)
+            spare_pinned_(arena, row, spared);
+    for (uint32_t at = 1; spared != NULL && at < used; at++)
+        if (!spared[at])
+            madvise(span_at_(arena, at), LQ_SPAN_BYTES, MADV_REMOVE);
+    free(spared);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- checking */
 
 /* Is a settled tail within the run of the head that it names? True as well when it is freed meanwhile: a tail goes first. */
 static bool has_its_head_(const struct lq_arena *arena, uint32_t at, uint64_t word)
@@ -492,7 +809,8 @@ static bool has_its_head_(const struct lq_arena *arena, uint32_t at, uint64_t wo
     bool known = head > 0 && head < at;
     uint32_t state = known ? lq_word_state(lq_load(&arena->spans[head].word)) : LQ_BLOCK_FREE;
     uint64_t spans = known ? lq_load(&arena->spans[head].run) : 0;
-    if ((state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD) && head + spans > at)
+    bool in_use = state == LQ_BLOCK_OWNED || state == LQ_BLOCK_HELD || state == LQ_BLOCK_PINNED || state == LQ_BLOCK_DYING;
+    if (in_use && head + spans > at)
         return true;
     lq_order_loads();
     return lq_load_seq(&arena->spans[at].word) != word;
@@ -513,11 +831,11 @@ enum lq_status lq_arena_check(const struct lq_arena *arena)
         struct lq_span *span = &arena->spans[at];
         uint64_t word = lq_load(&span->word);
         uint32_t state = lq_word_state(word);
-        if (state > LQ_SPAN_TAIL || state == LQ_BLOCK_RETIRED)
+        if (state > LQ_BLOCK_DYING || state == LQ_BLOCK_RETIRED)
             return LQ_CORRUPT;
         if (state == LQ_SPAN_TAIL && lq_word_label(word) == LQ_NOBODY && !has_its_head_(arena, at, word))
             return LQ_CORRUPT;
-        if (state == LQ_BLOCK_HELD && !ends_inside_(arena, at, word))
+        if ((state == LQ_BLOCK_HELD || state == LQ_BLOCK_PINNED) && !ends_inside_(arena, at, word))
             return LQ_CORRUPT;
         if (state != LQ_SPAN_CLASS)
             continue;
@@ -526,19 +844,13 @@ enum lq_status lq_arena_check(const struct lq_arena *arena)
         for (uint32_t i = 0; i < class_blocks_(lq_word_aux(word)); i++) {
             uint64_t seen = lq_load(&block_(arena, at, i)->word);
             bool labelled = lq_word_label(seen) != LQ_NOBODY;
-            bool owned = lq_word_state(seen) == LQ_BLOCK_OWNED || lq_word_state(seen) == LQ_BLOCK_RETIRED;
-            if (lq_word_state(seen) > LQ_BLOCK_RETIRED || labelled != owned)
+            uint32_t its = lq_word_state(seen);
+            bool owned = its == LQ_BLOCK_OWNED || its == LQ_BLOCK_RETIRED || its == LQ_BLOCK_DYING;
+            if (its > LQ_BLOCK_DYING || its == LQ_SPAN_CLASS || its == LQ_SPAN_TAIL || labelled != owned)
                 return LQ_CORRUPT;
         }
     }
     return LQ_OK;
-}
-
-/* Bytes of the run that the span heads. Never more than there are behind it. */
-static uint64_t run_bytes_(const struct lq_arena *arena, uint32_t head)
-{
-    uint64_t spans = lq_load(&arena->spans[head].run);
-    return (spans < arena->count - head ? spans : arena->count - head) << LQ_SPAN_ORDER;
 }
 
 void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64_t *owned_bytes, uint64_t *spans_in_use)
@@ -549,7 +861,7 @@ void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64
         uint64_t word = lq_load(&arena->spans[at].word);
         uint32_t state = lq_word_state(word);
         *spans_in_use += state != LQ_BLOCK_FREE;
-        if (state == LQ_BLOCK_HELD)
+        if (state == LQ_BLOCK_HELD || state == LQ_BLOCK_PINNED || state == LQ_BLOCK_DYING)
             *held_bytes += run_bytes_(arena, at);
         if (state == LQ_BLOCK_OWNED)
             *owned_bytes += run_bytes_(arena, at);
@@ -558,7 +870,8 @@ void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64
         for (uint32_t i = 0; i < class_blocks_(lq_word_aux(word)); i++) {
             uint32_t block_state = lq_word_state(lq_load(&block_(arena, at, i)->word));
             uint64_t bytes = (uint64_t)1 << (LQ_CLASS_ORDER + lq_word_aux(word));
-            *held_bytes += block_state == LQ_BLOCK_HELD ? bytes : 0;
+            bool held = block_state == LQ_BLOCK_HELD || block_state == LQ_BLOCK_PINNED || block_state == LQ_BLOCK_DYING;
+            *held_bytes += held ? bytes : 0;
             *owned_bytes += block_state == LQ_BLOCK_OWNED ? bytes : 0;
         }
     }

@@ -13,6 +13,10 @@
  *   blocks  FREE --> OWNED(process) --> HELD (by a slot or a function: `backref`) --> OWNED or FREE, generation + 1
  *           RETIRED(process): locked while its span is given back
  *
+ *   pinned  HELD, aux 1 --> DYING(process) --> OWNED, generation + 1        its holder let go, and nobody looks at it
+ *                              |      ^
+ *                              '----> PINNED, nobody's: lives as long as somebody pins it (lq_pin.h)
+ *
  * There is no free list: the words themselves are searched, from where the last search ended. So freeing is one
  * compare-and-swap, nothing has to be pushed again after a death, and a block can't be lost between two lists. What makes
  * it fast are hints that decide nothing: each process keeps a few warm blocks (OWNED by it) and a current span a class;
@@ -21,9 +25,7 @@
  * A block's number: span << 11 | index within the span; bit 31 marks a run, then the rest is its head span. 0 is no block
  * (span 0 is never given out).
  */
-#include "lq_fault.h"
-#include "lq_status.h"
-#include "lq_word.h"
+#include "lq_pin.h"
 
 #define LQ_SPAN_ORDER 20u
 #define LQ_SPAN_BYTES ((size_t)1 << LQ_SPAN_ORDER)
@@ -42,9 +44,13 @@ enum lq_block_state {
     LQ_BLOCK_RETIRED = 3,
     LQ_SPAN_CLASS = 4,
     LQ_SPAN_TAIL = 5,
+    LQ_BLOCK_PINNED = 6,
+    LQ_BLOCK_DYING = 7,
 };
 
-enum lq_holder { LQ_HOLDER_ARGS = 1, LQ_HOLDER_RESULT = 2, LQ_HOLDER_FUNCTION = 3 };
+#define LQ_BLOCK_SEEN 1u /* aux of HELD: it has been pinned, so who lets go of it looks for pins. Of DYING: counts who has looked */
+
+enum lq_holder { LQ_HOLDER_ARGS = 1, LQ_HOLDER_RESULT = 2, LQ_HOLDER_FUNCTION = 3, LQ_HOLDER_KEPT = 4 /* nobody: until it is told */ };
 
 /* Who holds a block: role 4 | slot or function 28 | its generation 32. */
 static inline uint64_t lq_backref(enum lq_holder holder, uint32_t index, uint32_t generation)
@@ -74,6 +80,10 @@ struct lq_arena {
     lq_a64 *used;            /* the last span that may have been used; raised before a span's word is touched */
     unsigned char *memory;
     uint32_t count;          /* spans, the unused span 0 among them */
+    struct lq_pins pins;
+    lq_a32 *stocks;          /* a span each: odd when the system's memory was had for it. Grows with each change. May be NULL: not asked for */
+    uint32_t *touched;       /* private: the stock for which this process has the span's pages in its tables */
+    int fd;                  /* of the memory, or -1 */
 };
 
 /* What one process remembers to be quick. Private memory; losing it costs nothing but warm blocks. */
@@ -85,17 +95,42 @@ struct lq_arena_cache {
         uint32_t index;
     } classes[LQ_CLASSES];
     uint32_t pressure; /* of the arena, when this cache was last emptied for it */
+    uint32_t kept_from; /* spans at the end of the arena that are not for this one: what goes in leaves room for what comes out */
 };
 
 size_t lq_arena_spans_size(uint32_t count);
 size_t lq_arena_blocks_size(uint32_t count);
-/* LQ_OK and *block, OWNED by `me`; LQ_FULL when nothing is free now; LQ_NEVER when the arena is smaller than that. */
+size_t lq_arena_stocks_size(uint32_t count);
+/* LQ_OK and *block, OWNED by `me`; LQ_FULL when nothing is free now; LQ_NEVER when the arena is smaller than that; LQ_SYSTEM
+   when the system has no memory for it (so that it is said here, and not by a signal when the bytes are written). `sparse`: of
+   large blocks the memory is had when it is written. */
 enum lq_status lq_arena_take(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint64_t bytes,
-                             uint32_t *block);
+                             bool sparse, uint32_t *block);
 /* OWNED(me) -> HELD by `backref`. */
 void lq_arena_hold(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref);
 /* HELD by `backref` -> free (warm for `me` if there is room). Nothing happens when it is held otherwise. */
 void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref);
+/*
+ * Look at a block for longer than its holder has it: until lq_arena_unpin it is not used again. `tie`: see lq_pin.h.
+ *
+ * Callers:  any process, one thread of it at a time (as for everything below). `generation` is that of the block's word.
+ * Progress: lock-free; again only when somebody else's swap came in between.
+ * Returns:  LQ_OK and *entry; LQ_MISSING: the block was given back before; LQ_FULL: this process pins as much as it can.
+ * Death:    the entry counts only while the process lives, or as long as its task is on its way.
+ */
+enum lq_status lq_arena_pin(const struct lq_arena *arena, lq_label me, uint32_t block, uint32_t generation, uint64_t tie,
+                            uint32_t *cursor, uint32_t *entry);
+void lq_arena_unpin(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t entry);
+/* OWNED(me), and pinned by `me`: from now on it lives by its pins alone. */
+void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block);
+/*
+ * Give a block back that has no holder, unless somebody pins it.
+ *
+ * Callers:  any number of processes at once; one thread of each. It is called again by each who takes a pin back.
+ * Progress: lock-free.
+ * Death:    DYING(me) until it is decided; recovery decides anew.
+ */
+void lq_arena_settle(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint32_t generation);
 /* Give an OWNED block back. Where `cache` may be NULL, nothing is kept warm. */
 void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block);
 /* Give all warm blocks back. */
@@ -107,9 +142,20 @@ void lq_arena_ease(const struct lq_arena *arena, struct lq_arena_cache *cache, l
  * Free a HELD block in the name of a dead process. `guard` must still hold `guard_word` after the block's word was read:
  * then the block is the one that the dead process's object named, and not a later one of the same number.
  */
-void lq_arena_drop_for(const struct lq_arena *arena, uint32_t block, uint64_t backref, const lq_a64 *guard, uint64_t guard_word);
-/* Free what `dead` owned. Returns how many words bore its label: zero proves that none is left. */
-uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead);
+void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref, const lq_a64 *guard,
+                       uint64_t guard_word);
+/* Free what `dead` owned or pinned. Returns how many words and ties were found: zero proves that none is left. */
+uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me);
+/*
+ * Give the system back the memory of spans that have been free since the last call. `idle`: the caller's, a number a span, zero at
+ * first. Returns the bytes. Every process is asked for its warm blocks, too.
+ *
+ * Callers:  one at a time; others may use everything.
+ * Death:    OWNED(me) while it is done.
+ */
+uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle);
+/* The queue has ended, and nothing will be written any more: keep the memory of what is pinned, give back the rest. */
+void lq_arena_strip(const struct lq_arena *arena);
 enum lq_status lq_arena_check(const struct lq_arena *arena);
 /* Bytes of the blocks that are neither free nor warm somewhere, and of all spans ever used. For people. */
 void lq_arena_reading(const struct lq_arena *arena, uint64_t *held_bytes, uint64_t *owned_bytes, uint64_t *spans_in_use);

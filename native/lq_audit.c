@@ -115,6 +115,8 @@ static bool is_held_(const struct lq_space *space, uint32_t block, uint64_t back
     uint32_t index = (uint32_t)(backref >> 32 & 0x0fffffffu);
     uint32_t generation = (uint32_t)backref;
     enum lq_holder holder = (enum lq_holder)(backref >> 60);
+    if (holder == LQ_HOLDER_KEPT)
+        return true;
     if (holder == LQ_HOLDER_FUNCTION) {
         if (index >= LQ_FUNCTIONS)
             return false;
@@ -137,13 +139,31 @@ static void audit_block_(const struct lq_space *space, uint32_t block, struct li
         complain_(list, "a dead process still owns block", block, word);
     else if (lq_word_state(word) == LQ_BLOCK_HELD && !is_held_(space, block, lq_load(lq_arena_backref(&space->arena, block))))
         complain_(list, "nobody holds block", block, word);
+    else if (lq_word_state(word) == LQ_BLOCK_PINNED && !lq_pins_any(&space->arena.pins, block, lq_word_generation(word)))
+        complain_(list, "nobody pins block", block, word);
+}
+
+/* A live process believes in its pins: what they name must be there. */
+static void audit_pins_(const struct lq_space *space, uint32_t row, struct list_ *list)
+{
+    uint64_t row_word = lq_load(&space->roster.rows[row].word);
+    lq_label label = lq_label_of(row, lq_word_generation(row_word));
+    uint32_t end = lq_word_state(row_word) == LQ_ROW_LIVE ? lq_pins_end(&space->arena.pins, row) : 0;
+    for (uint32_t entry = 0; entry < end; entry++) {
+        uint64_t what = lq_load(&lq_pins_at(&space->arena.pins, row, entry)->what);
+        const lq_a64 *block = what == 0 ? NULL : lq_arena_word(&space->arena, (uint32_t)what);
+        uint64_t word = block == NULL ? 0 : lq_load(block);
+        if (what != 0 && (what != lq_pin_what(label, (uint32_t)what, lq_word_generation(word)) || lq_word_state(word) == LQ_BLOCK_FREE))
+            complain_of_(list, "a pin names a block that was given back", (uint32_t)what, word, label);
+    }
 }
 
 static void audit_blocks_(const struct lq_space *space, struct list_ *list)
 {
     for (uint32_t span = 1; span < space->arena.count && span <= lq_load(space->arena.used); span++) {
         uint64_t word = lq_load(&space->arena.spans[span].word);
-        if (lq_word_state(word) == LQ_BLOCK_HELD || lq_word_state(word) == LQ_BLOCK_OWNED)
+        uint32_t state = lq_word_state(word);
+        if (state == LQ_BLOCK_HELD || state == LQ_BLOCK_OWNED || state == LQ_BLOCK_PINNED || state == LQ_BLOCK_DYING)
             audit_block_(space, LQ_BLOCK_RUN | span, list);
         for (uint32_t i = 0; lq_word_state(word) == LQ_SPAN_CLASS && i < LQ_BLOCKS_PER_SPAN >> lq_word_aux(word); i++)
             audit_block_(space, span << LQ_BLOCKS_ORDER | i, list);
@@ -190,6 +210,8 @@ uint32_t lq_space_audit(const struct lq_space *space, struct lq_problem *problem
     free(list.found);
     audit_functions_(space, &list);
     audit_blocks_(space, &list);
+    for (uint32_t row = 1; row < LQ_ROWS; row++)
+        audit_pins_(space, row, &list);
     return list.count;
 }
 

@@ -10,6 +10,7 @@
 #define SPIN_LEAST_NS 1000u
 #define SPARE_SHARE 16u /* at most this part of all slots is kept for oneself: other clients want some, too */
 #define SPARE_LEAST 64u
+#define RESULTS_SHARE 4u /* this part of the arena is not for arguments: what is finished must find room, or nothing goes on */
 #define LEAVE_PASSES 16 /* each leaves fewer labels, unless a ring is full */
 #define TICK_NS 100000000   /* a lost wake-up (its sender stopped between push and ring) costs at most this */
 
@@ -21,6 +22,7 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
         entries *= 2;
     *client = (struct lq_client){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS};
     client->cache_limit = space->header->sizes.result_cache;
+    client->cache.kept_from = (space->arena.count - 1) / RESULTS_SHARE;
     client->spare_limit = slots / SPARE_SHARE < SPARE_LEAST ? SPARE_LEAST : slots / SPARE_SHARE;
     client->recent_mask = entries - 1;
     client->spare = malloc(sizeof *client->spare * client->spare_limit);
@@ -65,7 +67,7 @@ void lq_client_leave(struct lq_client *client)
     lq_space_bury(space, client->me);
     struct lq_recovered pass = {.labels = 1};
     for (int i = 0; i < LEAVE_PASSES && pass.labels != 0; i++)
-        lq_space_recover(space, client->me, 0, &pass);
+        lq_space_recover(space, client->me, client->me, 0, &pass);
     if (pass.labels == 0)
         lq_space_release(space, client->me);
 }
@@ -212,22 +214,33 @@ void lq_client_discard(struct lq_client *client, uint32_t index)
     keep_spare_(client, index);
 }
 
-enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, const void *bytes, uint64_t length)
+/* Cached results give way to new work: one's own first, then whoever's. */
+enum lq_status lq_client_take(struct lq_client *client, uint64_t bytes, bool sparse, uint32_t *block)
+{
+    struct lq_arena *arena = &client->space->arena;
+    enum lq_status status = lq_arena_take(arena, &client->cache, client->me, bytes, sparse, block);
+    while (status == LQ_FULL && (lq_client_shrink(client) == LQ_OK || lq_space_relieve(client->space, client->me)))
+        status = lq_arena_take(arena, &client->cache, client->me, bytes, sparse, block);
+    return status;
+}
+
+void lq_client_hold_args(struct lq_client *client, uint32_t index, uint32_t block)
 {
     struct lq_slot *slot = lq_space_slot(client->space, index);
-    struct lq_arena *arena = &client->space->arena;
-    uint32_t block;
-    uint64_t room;
-    enum lq_status status = lq_arena_take(arena, &client->cache, client->me, length, &block);
-    /* Cached results give way to new work: one's own first, then whoever's. */
-    while (status == LQ_FULL && (lq_client_shrink(client) == LQ_OK || lq_space_relieve(client->space, client->me)))
-        status = lq_arena_take(arena, &client->cache, client->me, length, &block);
-    if (status != LQ_OK)
-        return status;
-    memcpy(lq_arena_at(arena, block, &room), bytes, length);
     LQ_PUT(slot->args_block, block);
     LQ_FAULT("client_store_args:named");
-    lq_arena_hold(arena, client->me, block, lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+    lq_arena_hold(&client->space->arena, client->me, block, lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
+}
+
+enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, const void *bytes, uint64_t length)
+{
+    uint32_t block;
+    uint64_t room;
+    enum lq_status status = lq_client_take(client, length, false, &block);
+    if (status != LQ_OK)
+        return status;
+    memcpy(lq_arena_at(&client->space->arena, block, &room), bytes, length);
+    lq_client_hold_args(client, index, block);
     return LQ_OK;
 }
 
@@ -467,8 +480,8 @@ enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_
 
 /* -------------------------------------------------------------------------------------------------------- functions */
 
-enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t *row,
-                                 uint32_t *generation)
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t block,
+                                 uint32_t *row, uint32_t *generation)
 {
     struct lq_space *space = client->space;
     enum lq_status status = lq_functions_take(&space->functions, client->me, &client->function_cursor, row);
@@ -479,17 +492,17 @@ enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const 
     LQ_PUT(function->bytes, length);
     LQ_PUT(function->block, LQ_NO_BLOCK);
     unsigned char *at = function->inline_bytes;
-    uint32_t block = LQ_NO_BLOCK;
     uint64_t room;
-    if (length > LQ_FUNCTION_INLINE) {
-        status = lq_arena_take(&space->arena, &client->cache, client->me, length, &block);
+    if (block == LQ_NO_BLOCK && length > LQ_FUNCTION_INLINE) {
+        status = lq_arena_take(&space->arena, &client->cache, client->me, length, false, &block);
         if (status != LQ_OK) {
             lq_functions_release(&space->functions, client->me, *row);
             return status;
         }
         at = lq_arena_at(&space->arena, block, &room);
     }
-    memcpy(at, bytes, length);
+    if (bytes != NULL)
+        memcpy(at, bytes, length);
     if (block != LQ_NO_BLOCK) {
         uint32_t next = lq_word_generation(lq_load_relaxed(&function->word));
         LQ_PUT(function->block, block);

@@ -45,7 +45,11 @@ bool lq_client_is_ours(const struct lq_client *client);
 enum lq_status lq_client_reserve(struct lq_client *client, uint32_t *index);
 /* Not submitted after all. */
 void lq_client_discard(struct lq_client *client, uint32_t index);
-/* Copy arguments that do not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */
+/* A block to write into, OWNED(me). LQ_OK, LQ_FULL, LQ_NEVER, LQ_SYSTEM: see lq_arena_take. A quarter of the arena is left for results. */
+enum lq_status lq_client_take(struct lq_client *client, uint64_t bytes, bool sparse, uint32_t *block);
+/* It has been written, and is the arguments of a task that is being prepared. */
+void lq_client_hold_args(struct lq_client *client, uint32_t index, uint32_t block);
+/* Both, and the bytes copied: for what is in one piece. */
 enum lq_status lq_client_store_args(struct lq_client *client, uint32_t index, const void *bytes, uint64_t length);
 /* Into the ring of its queue and priority; a sleeping worker is called. LQ_OK; LQ_FULL: the slot is WRITING again. */
 enum lq_status lq_client_submit(struct lq_client *client, uint32_t index);
@@ -74,9 +78,10 @@ bool lq_client_has_news(const struct lq_client *client);
 /* Wake the thread that sleeps there: what it waits for has been finished by another, after it went to sleep. */
 void lq_client_wake(struct lq_client *client);
 
-/* Publish a function's bytes. LQ_OK, *row, *generation; LQ_FULL: the table or the arena is. */
-enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t *row,
-                                 uint32_t *generation);
+/* Publish a function's bytes; or a block OWNED(me) that holds them already, with `bytes` NULL. LQ_OK, *row, *generation; LQ_FULL: the
+   table or the arena is, and the block is still the caller's. */
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t block,
+                                 uint32_t *row, uint32_t *generation);
 void lq_client_unpublish(struct lq_client *client, uint32_t row);
 
 #endif

@@ -5,16 +5,16 @@
 #include "lq_space.h"
 
 /* Drop the blocks named in the body, as long as the slot's word is still `word`. */
-static void drop_blocks_for_(const struct lq_space *space, uint32_t index, uint64_t word, bool args)
+static void drop_blocks_for_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, bool args)
 {
     const struct lq_slot *slot = lq_space_slot(space, index);
     uint32_t task = LQ_GET(slot->task_generation);
     uint32_t args_block = LQ_GET(slot->args_block);
     uint32_t result_block = LQ_GET(slot->result_block);
     if (result_block != LQ_NO_BLOCK)
-        lq_arena_drop_for(&space->arena, result_block, lq_backref(LQ_HOLDER_RESULT, index, task), &slot->word, word);
+        lq_arena_drop_for(&space->arena, me, result_block, lq_backref(LQ_HOLDER_RESULT, index, task), &slot->word, word);
     if (args && args_block != LQ_NO_BLOCK)
-        lq_arena_drop_for(&space->arena, args_block, lq_backref(LQ_HOLDER_ARGS, index, task), &slot->word, word);
+        lq_arena_drop_for(&space->arena, me, args_block, lq_backref(LQ_HOLDER_ARGS, index, task), &slot->word, word);
 }
 
 /* QUEUED or CANCELLED. Push first, relabel afterwards: until then the dead label says that the push is owed. FULL: the next pass tries again. */
@@ -68,13 +68,13 @@ static void judge_(const struct lq_space *space, uint32_t index, uint64_t word, 
     }
 }
 
-static void recover_running_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t cause,
+static void recover_running_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, uint32_t cause,
                              struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     uint32_t crashes = lq_word_aux(word);
     enum lq_stop stop = lq_slot_stop(slot); /* it did not, in time, and was killed; or it died before it could */
-    drop_blocks_for_(space, index, word, false);
+    drop_blocks_for_(space, me, index, word, false);
     if (stop == LQ_STOP_CANCEL)
         judge_(space, index, word, LQ_OUTCOME_CANCELLED, cause, recovered);
     else if (crashes < LQ_GET(slot->max_crashes) && crashes < 15)
@@ -104,13 +104,13 @@ static void recover_claimed_(const struct lq_space *space, uint32_t index, uint6
     requeue_for_(space, index, word, lq_word_aux(word), recovered);
 }
 
-static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t cause,
+static void recover_slot_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, uint32_t cause,
                           struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     switch (lq_word_state(word)) {
     case LQ_SLOT_WRITING:
-        drop_blocks_for_(space, index, word, true);
+        drop_blocks_for_(space, me, index, word, true);
         recovered->released += lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));
         LQ_FAULT("recover:freed");
         break;
@@ -122,7 +122,7 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
         recover_claimed_(space, index, word, cause, recovered);
         break;
     case LQ_SLOT_RUNNING:
-        recover_running_(space, index, word, cause, recovered);
+        recover_running_(space, me, index, word, cause, recovered);
         break;
     case LQ_SLOT_DONE:
         settle_done_(space, index, word);
@@ -133,7 +133,7 @@ static void recover_slot_(const struct lq_space *space, uint32_t index, uint64_t
 }
 
 /* The block of a function that was being published, or swept. The row itself is lq_functions_recover's. */
-static void drop_unpublished_(const struct lq_space *space, lq_label dead)
+static void drop_unpublished_(const struct lq_space *space, lq_label dead, lq_label me)
 {
     uint32_t end = lq_functions_end(&space->functions);
     for (uint32_t row = 0; row < end; row++) {
@@ -141,11 +141,12 @@ static void drop_unpublished_(const struct lq_space *space, lq_label dead)
         uint64_t word = lq_load(&function->word);
         uint32_t block = LQ_GET(function->block);
         if (lq_word_state(word) == LQ_FUNCTION_WRITING && lq_word_label(word) == dead && block != LQ_NO_BLOCK)
-            lq_arena_drop_for(&space->arena, block, lq_backref(LQ_HOLDER_FUNCTION, row, lq_word_generation(word)), &function->word, word);
+            lq_arena_drop_for(&space->arena, me, block, lq_backref(LQ_HOLDER_FUNCTION, row, lq_word_generation(word)),
+                              &function->word, word);
     }
 }
 
-void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, struct lq_recovered *recovered)
+void lq_space_recover(struct lq_space *space, lq_label dead, lq_label me, uint32_t cause, struct lq_recovered *recovered)
 {
     *recovered = (struct lq_recovered){0};
     if (dead == LQ_NOBODY || lq_roster_is_live(&space->roster, dead))
@@ -160,10 +161,10 @@ void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, str
             continue;
         }
         recovered->labels++;
-        recover_slot_(space, index, word, cause, recovered);
+        recover_slot_(space, me, index, word, cause, recovered);
     }
-    drop_unpublished_(space, dead);
-    uint32_t blocks = lq_arena_recover(&space->arena, dead);
+    drop_unpublished_(space, dead, me);
+    uint32_t blocks = lq_arena_recover(&space->arena, dead, me);
     uint32_t functions = lq_functions_recover(&space->functions, dead);
     uint32_t reports = lq_reports_recover(&space->reports, dead);
     recovered->labels += blocks + functions + reports;

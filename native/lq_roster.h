@@ -29,7 +29,7 @@ struct lq_counters {
 struct lq_row {
     lq_a64 word;        /* state, aux = role, generation = incarnation; in place of the label the pid, 0: not forked yet */
     uint32_t ready;     /* a worker: 1 once its initializer has run */
-    uint32_t spare;
+    lq_a32 pins_end;    /* entries of its table of pins that may be in use: [0, end). Its process writes it */
     uint64_t joined_ns; /* CLOCK_MONOTONIC */
     lq_a64 origin;      /* incarnation 12 | when that process started, in the kernel's ticks, 52: tells a pid used again */
     _Alignas(LQ_LINE) struct lq_bell bell; /* a client's: rung when a task of its own is done */

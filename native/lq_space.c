@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
@@ -12,7 +13,7 @@
 /* ------------------------------------------------------------------------------------------------------- layout */
 
 struct layout_ {
-    uint64_t roster, reports, functions, rings, completions, slots, spans, blocks, end;
+    uint64_t roster, reports, functions, rings, completions, slots, pins, spans, stocks, blocks, end;
 };
 
 static uint64_t place_(uint64_t *at, uint64_t bytes)
@@ -37,7 +38,9 @@ static struct layout_ layout_of_(uint32_t slots, uint32_t queues, uint32_t ring_
     for (uint32_t i = 0; i < LQ_ROWS; i++)
         place_(&at, lq_ring_size(ring_order));
     layout.slots = place_(&at, lq_slots_size(slots));
+    layout.pins = place_(&at, lq_pins_size());
     layout.spans = place_(&at, lq_arena_spans_size(spans));
+    layout.stocks = place_(&at, lq_arena_stocks_size(spans));
     layout.blocks = place_(&at, lq_arena_blocks_size(spans));
     layout.end = at;
     return layout;
@@ -76,9 +79,19 @@ static void view_(struct lq_space *space, const struct lq_header *header)
         lq_ring_view(&space->completions[row], base + layout.completions + row * ring_bytes, header->ring_order);
     space->slots = (struct lq_slots){(struct lq_slot *)(void *)(base + layout.slots), &space->header->slots_fresh,
                                      header->slots};
-    space->arena = (struct lq_arena){(struct lq_span *)(void *)(base + layout.spans),
-                                     (struct lq_block *)(void *)(base + layout.blocks), &space->header->arena_used,
-                                     space->payload.base, header->spans};
+    space->arena = (struct lq_arena){
+        .spans = (struct lq_span *)(void *)(base + layout.spans),
+        .blocks = (struct lq_block *)(void *)(base + layout.blocks),
+        .used = &space->header->arena_used,
+        .memory = space->payload.base,
+        .count = header->spans,
+        .pins = {(struct lq_pin *)(void *)(base + layout.pins), space->roster, space->slots},
+        .stocks = (lq_a32 *)(void *)(base + layout.stocks),
+        .touched = calloc(header->spans, sizeof *space->arena.touched),
+        .fd = space->payload.fd,
+    };
+    if (space->arena.touched == NULL)
+        space->arena.stocks = NULL; /* then pages come when they are written */
 }
 
 enum lq_status lq_space_create(struct lq_space *space, const struct lq_sizes *sizes, uint64_t identity)
@@ -161,6 +174,8 @@ void lq_space_close(struct lq_space *space)
 {
     lq_segment_close(&space->control);
     lq_segment_close(&space->payload);
+    free(space->arena.touched);
+    space->arena.touched = NULL;
     space->header = NULL;
 }
 

@@ -18,7 +18,7 @@
 #include "lq_slot.h"
 
 #define LQ_MAGIC 0x31716c61636f6cull /* "localq1" */
-#define LQ_LAYOUT_VERSION 3u
+#define LQ_LAYOUT_VERSION 4u
 #define LQ_PRIORITIES 4u
 #define LQ_MAX_QUEUES 16u
 
@@ -126,12 +126,13 @@ struct lq_recovered {
 /*
  * Finish what a dead process began, one pass. Call again until `labels` is zero, then lq_roster_release.
  *
- * Callers:  any number of processes at once, beside live users, after lq_roster_bury. `cause` (lq_cause) is told in the verdict.
+ * Callers:  any number of processes at once, beside live users, after lq_roster_bury; `me`: who recovers, one thread of it at a time.
+ *           `cause` (lq_cause) is told in the verdict.
  * Progress: lock-free.
  * Death:    every step is one compare-and-swap on a word that still bears the dead label, or a push that may be done
  *           twice. Whoever calls next goes on.
  */
-void lq_space_recover(struct lq_space *space, lq_label dead, uint32_t cause, struct lq_recovered *recovered);
+void lq_space_recover(struct lq_space *space, lq_label dead, lq_label me, uint32_t cause, struct lq_recovered *recovered);
 /* Let go of expired results, of results whose client is gone, and of functions nobody needs. Returns how many. */
 uint32_t lq_space_sweep(struct lq_space *space, lq_label me);
 /*

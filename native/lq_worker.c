@@ -271,24 +271,34 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     }
 }
 
-enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length)
+enum lq_status lq_worker_take_block(struct lq_worker *worker, uint64_t bytes, uint32_t *block)
+{
+    return lq_arena_take(&worker->space->arena, &worker->cache, worker->me, bytes, false, block);
+}
+
+void lq_worker_hold_result(struct lq_worker *worker, uint32_t index, uint32_t block)
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
     struct lq_arena *arena = &worker->space->arena;
-    uint32_t block;
-    uint64_t room;
     if (slot->result_block != LQ_NO_BLOCK) { /* a second result for the same run: its encoding failed half way, say */
         lq_arena_drop(arena, &worker->cache, worker->me, slot->result_block,
                       lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
         LQ_PUT(slot->result_block, LQ_NO_BLOCK);
     }
-    enum lq_status status = lq_arena_take(arena, &worker->cache, worker->me, length, &block);
-    if (status != LQ_OK)
-        return status;
-    memcpy(lq_arena_at(arena, block, &room), bytes, length);
     LQ_PUT(slot->result_block, block);
     LQ_FAULT("worker_store_result:named");
     lq_arena_hold(arena, worker->me, block, lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
+}
+
+enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length)
+{
+    uint32_t block;
+    uint64_t room;
+    enum lq_status status = lq_worker_take_block(worker, length, &block);
+    if (status != LQ_OK)
+        return status;
+    memcpy(lq_arena_at(&worker->space->arena, block, &room), bytes, length);
+    lq_worker_hold_result(worker, index, block);
     return LQ_OK;
 }
 

@@ -45,7 +45,11 @@ enum lq_status lq_worker_claim(struct lq_worker *worker, uint32_t index, uint32_
 enum lq_status lq_worker_wait(struct lq_worker *worker, int64_t timeout_ns);
 /* CLAIMED -> RUNNING. `expected_ns`: how long this function usually takes, 0 if not known. */
 void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected_ns);
-/* Copy a result that does not fit inline into a block. LQ_OK, LQ_FULL, LQ_NEVER. */
+/* A block to write into, OWNED(me). LQ_OK, LQ_FULL, LQ_NEVER, LQ_SYSTEM: see lq_arena_take. */
+enum lq_status lq_worker_take_block(struct lq_worker *worker, uint64_t bytes, uint32_t *block);
+/* It has been written, and is the result of the task in hand. One that the same run had stored before is dropped. */
+void lq_worker_hold_result(struct lq_worker *worker, uint32_t index, uint32_t block);
+/* Both, and the bytes copied: for what is in one piece. */
 enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, const void *bytes, uint64_t length);
 /* RUNNING -> DONE; the client is told. Returns how long the task ran, in nanoseconds. */
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);

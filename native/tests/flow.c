@@ -192,12 +192,12 @@ uint32_t flow_reap(struct lq_client *client, struct ledger *ledger)
     return reaped;
 }
 
-bool flow_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *sum)
+bool flow_recover(struct lq_space *space, lq_label dead, lq_label me, uint32_t wait_status, struct lq_recovered *sum)
 {
     struct lq_recovered pass;
     int passes = 0;
     do {
-        lq_space_recover(space, dead, wait_status, &pass);
+        lq_space_recover(space, dead, me, wait_status, &pass);
         sum->labels += pass.labels;
         sum->requeued += pass.requeued;
         sum->crashed += pass.crashed;
@@ -210,7 +210,7 @@ struct lq_recovered flow_bury(struct lq_space *space, lq_label dead, uint32_t wa
 {
     struct lq_recovered sum = {0};
     lq_space_bury(space, dead);
-    CHECK(flow_recover(space, dead, wait_status, &sum));
+    CHECK(flow_recover(space, dead, dead, wait_status, &sum));
     lq_space_release(space, dead);
     return sum;
 }

@@ -55,7 +55,7 @@ uint32_t flow_reap(struct lq_client *client, struct ledger *ledger);
 /* Bury, recover until no label is left, release. Returns the sum of what was done. */
 struct lq_recovered flow_bury(struct lq_space *space, lq_label dead, uint32_t wait_status);
 /* Recover until no label is left. False: some stay, because a ring is full. */
-bool flow_recover(struct lq_space *space, lq_label dead, uint32_t wait_status, struct lq_recovered *sum);
+bool flow_recover(struct lq_space *space, lq_label dead, lq_label me, uint32_t wait_status, struct lq_recovered *sum);
 /* Fails, with the reason, unless lq_space_check is content. */
 void flow_check(const struct lq_space *space, const char *file, int line);
 #define FLOW_CHECK(space) flow_check(space, __FILE__, __LINE__)

@@ -29,6 +29,8 @@ void scene_open(struct scene *scene, struct ledger *ledger)
     scene->actor = flow_join(&scene->space, LQ_ROLE_CLIENT);
     scene->second = flow_join(&scene->space, LQ_ROLE_CLIENT);
     flow_init_client(&scene->client, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
+    scene->third = flow_join(&scene->space, LQ_ROLE_SUPERVISOR);
+    scene->recoverer = scene->client.me;
     scene->client.cache_limit = 3;
 }
 
@@ -62,8 +64,12 @@ bool scene_recover(struct scene *scene)
     struct lq_recovered sum = {0};
     lq_space_bury(&scene->space, scene->actor);
     lq_space_bury(&scene->space, scene->second);
-    bool done = flow_recover(&scene->space, scene->actor, KILLED, &sum);
-    return flow_recover(&scene->space, scene->second, KILLED, &sum) && done;
+    bool done = flow_recover(&scene->space, scene->actor, scene->recoverer, KILLED, &sum);
+    done = flow_recover(&scene->space, scene->second, scene->recoverer, KILLED, &sum) && done;
+    if (!scene->recoverer_died)
+        return done;
+    lq_space_bury(&scene->space, scene->third);
+    return flow_recover(&scene->space, scene->third, scene->recoverer, KILLED, &sum) && done;
 }
 
 /* Rows that were taken by one who died before it could say so: the supervisor knows the pid that it started. */
@@ -72,7 +78,7 @@ static void release_rows_(struct scene *scene)
     for (uint32_t row = 1; row < 16; row++) {
         uint64_t word = lq_load(&scene->space.roster.rows[row].word);
         lq_label label = lq_label_of(row, lq_word_generation(word));
-        if (label != scene->client.me && lq_word_state(word) != LQ_ROW_FREE) {
+        if (label != scene->client.me && label != scene->third && lq_word_state(word) != LQ_ROW_FREE) {
             lq_space_bury(&scene->space, label);
             lq_space_release(&scene->space, label);
         }
@@ -97,7 +103,7 @@ void scene_use_again(struct scene *scene, uint32_t rounds, uint64_t longest)
                                  .result_bytes = at_most_(sizes[(i + 2) % 5], longest)};
         if (flow_submit(&scene->client, task, &index) != LQ_OK)
             scene->tags--; /* no room: what was stopped holds it */
-        if (lq_client_publish(&scene->client, 1, scene->ledger, 3000, &row, &generation) == LQ_OK)
+        if (lq_client_publish(&scene->client, 1, scene->ledger, 3000, LQ_NO_BLOCK, &row, &generation) == LQ_OK)
             lq_client_unpublish(&scene->client, row);
         if (i + 2 < rounds) {
             flow_drain(&worker, scene->ledger);

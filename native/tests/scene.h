@@ -18,6 +18,9 @@ struct scene {
     struct lq_client client; /* lives through it all */
     lq_label actor;          /* dies: the client, supervisor or worker of the scenario */
     lq_label second;         /* dies with it: a process can't be two, but a test can be short so */
+    lq_label third;          /* a recoverer in a process of its own */
+    lq_label recoverer;      /* who recovers in scene_recover: `client`, or `third` */
+    bool recoverer_died;     /* `third` has */
     uint32_t tags;           /* used so far by `client`; the actor's own begin at ACTORS_TAGS */
     uint32_t cancelled;      /* a tag that may end so, 0 for none */
     bool begun;              /* that task had begun, and its worker is `second` */

@@ -20,8 +20,15 @@ static struct lq_arena make_arena_(uint32_t spans)
 {
     uint32_t count = spans + 1;
     lq_store(&used_, 0);
-    return (struct lq_arena){shared_memory(lq_arena_spans_size(count)), shared_memory(lq_arena_blocks_size(count)), &used_,
-                             shared_memory((size_t)count << LQ_SPAN_ORDER), count};
+    return (struct lq_arena){
+        .spans = shared_memory(lq_arena_spans_size(count)),
+        .blocks = shared_memory(lq_arena_blocks_size(count)),
+        .used = &used_,
+        .memory = shared_memory((size_t)count << LQ_SPAN_ORDER),
+        .count = count,
+        .pins = {shared_memory(lq_pins_size()), {shared_memory(lq_roster_size())}, {.count = 0}},
+        .fd = -1,
+    };
 }
 
 static void check_all_free_(const struct lq_arena *arena)
@@ -43,7 +50,7 @@ static void arena_gives_a_block_of_every_size_and_takes_it_back(void)
         for (uint64_t size = bytes - 1; size <= bytes + 1; size++) {
             uint32_t block = 0;
             uint64_t room = 0;
-            CHECK_EQ(lq_arena_take(&arena, &cache, ME, size, &block), LQ_OK);
+            CHECK_EQ(lq_arena_take(&arena, &cache, ME, size, false, &block), LQ_OK);
             CHECK(block != 0);
             unsigned char *at = lq_arena_at(&arena, block, &room);
             CHECK(at != NULL && room >= size && at >= arena.memory + SPAN && at + room <= arena.memory + arena.count * SPAN);
@@ -72,10 +79,10 @@ static void arena_refuses_what_can_never_fit(void)
     struct lq_arena arena = make_arena_(4);
     struct lq_arena_cache cache = {0};
     uint32_t block;
-    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 4 * SPAN + 1, &block), LQ_NEVER);
-    CHECK_EQ(lq_arena_take(&arena, &cache, ME, UINT64_MAX, &block), LQ_NEVER);
-    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 4 * SPAN, &block), LQ_OK);
-    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 1, &block), LQ_FULL);
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 4 * SPAN + 1, false, &block), LQ_NEVER);
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, UINT64_MAX, false, &block), LQ_NEVER);
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 4 * SPAN, false, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 1, false, &block), LQ_FULL);
 }
 
 static void arena_blocks_do_not_overlap_until_it_is_full(void)
@@ -89,13 +96,13 @@ static void arena_blocks_do_not_overlap_until_it_is_full(void)
         uint64_t room;
         CHECK(taken != NULL);
         for (uint32_t i = 0; i < blocks; i++) {
-            CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, &taken[i]), LQ_OK);
+            CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, false, &taken[i]), LQ_OK);
             uint64_t *at = (uint64_t *)(void *)lq_arena_at(&arena, taken[i], &room);
             CHECK_EQ(room, bytes);
             at[0] = at[bytes / 8 - 1] = i + 1;
         }
         uint32_t none;
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, &none), LQ_FULL);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, false, &none), LQ_FULL);
         for (uint32_t i = 0; i < blocks; i++) {
             uint64_t *at = (uint64_t *)(void *)lq_arena_at(&arena, taken[i], &room);
             CHECK(at[0] == i + 1 && at[bytes / 8 - 1] == i + 1);
@@ -113,14 +120,14 @@ static void arena_spans_change_their_class_and_become_runs_and_come_back(void)
     struct lq_arena_cache cache = {0};
     uint32_t block;
     for (int round = 0; round < 50; round++) {
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 600, &block), LQ_OK);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 600, false, &block), LQ_OK);
         lq_arena_return(&arena, &cache, ME, block); /* stays warm, and must give way */
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 3 * SPAN, &block), LQ_OK);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 3 * SPAN, false, &block), LQ_OK);
         CHECK_EQ(lq_arena_check(&arena), LQ_OK);
         lq_arena_return(&arena, &cache, ME, block);
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 512 << 10, &block), LQ_OK);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 512 << 10, false, &block), LQ_OK);
         lq_arena_return(&arena, &cache, ME, block);
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 2 * SPAN + 1, &block), LQ_OK);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, 2 * SPAN + 1, false, &block), LQ_OK);
         lq_arena_return(&arena, &cache, ME, block);
     }
     check_all_free_(&arena);
@@ -132,13 +139,13 @@ static void arena_warm_block_of_one_process_does_not_keep_a_span_from_another_fo
     struct lq_arena_cache mine = {0};
     struct lq_arena_cache others = {0};
     uint32_t block;
-    lq_arena_take(&arena, &mine, ME, 600, &block);
+    lq_arena_take(&arena, &mine, ME, 600, false, &block);
     lq_arena_return(&arena, &mine, ME, block);
-    CHECK_EQ(lq_arena_take(&arena, &others, OTHER, SPAN, &block), LQ_FULL);
+    CHECK_EQ(lq_arena_take(&arena, &others, OTHER, SPAN, false, &block), LQ_FULL);
 
     lq_arena_ease(&arena, &mine, ME); /* as every process does now and then */
 
-    CHECK_EQ(lq_arena_take(&arena, &others, OTHER, SPAN, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(&arena, &others, OTHER, SPAN, false, &block), LQ_OK);
     lq_arena_ease(&arena, &mine, ME);
     lq_arena_return(&arena, &others, OTHER, block);
     check_all_free_(&arena);
@@ -150,9 +157,9 @@ static void arena_warm_block_is_the_next_one_taken(void)
     struct lq_arena_cache cache = {0};
     uint32_t first;
     uint32_t second;
-    lq_arena_take(&arena, &cache, ME, 5000, &first);
+    lq_arena_take(&arena, &cache, ME, 5000, false, &first);
     lq_arena_return(&arena, &cache, ME, first);
-    lq_arena_take(&arena, &cache, ME, 4500, &second);
+    lq_arena_take(&arena, &cache, ME, 4500, false, &second);
     CHECK_EQ(first, second);
 }
 
@@ -161,7 +168,7 @@ static void arena_return_of_what_is_not_owned_changes_nothing(void)
     struct lq_arena arena = make_arena_(4);
     struct lq_arena_cache cache = {0};
     uint32_t block;
-    lq_arena_take(&arena, &cache, ME, 5000, &block);
+    lq_arena_take(&arena, &cache, ME, 5000, false, &block);
     uint64_t word = lq_load(lq_arena_word(&arena, block));
 
     lq_arena_return(&arena, &cache, OTHER, block);
@@ -194,12 +201,12 @@ static void arena_recovery_frees_all_that_the_dead_owned_and_nothing_else(void)
     uint32_t block;
     uint32_t kept;
     for (uint64_t bytes = 100; bytes < 3 * SPAN; bytes *= 3)
-        CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, &block), LQ_OK);
-    CHECK_EQ(lq_arena_take(&arena, &other, OTHER, 100, &kept), LQ_OK);
+        CHECK_EQ(lq_arena_take(&arena, &cache, ME, bytes, false, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(&arena, &other, OTHER, 100, false, &kept), LQ_OK);
     lq_store(&arena.spans[2].word, lq_load(&arena.spans[2].word));
 
-    CHECK(lq_arena_recover(&arena, ME) > 5);
-    CHECK_EQ(lq_arena_recover(&arena, ME), 0);
+    CHECK(lq_arena_recover(&arena, ME, OTHER) > 5);
+    CHECK_EQ(lq_arena_recover(&arena, ME, OTHER), 0);
 
     CHECK_EQ(lq_word_label(lq_load(lq_arena_word(&arena, kept))), OTHER);
     lq_arena_return(&arena, NULL, OTHER, kept);
@@ -215,18 +222,18 @@ static void arena_drop_for_the_dead_needs_the_word_that_named_the_block(void)
         lq_a64 guard;
         uint64_t guard_word = lq_word(3, ME, 7, 0);
         uint32_t block;
-        lq_arena_take(&arena, &cache, ME, sizes[i], &block);
+        lq_arena_take(&arena, &cache, ME, sizes[i], false, &block);
         lq_arena_hold(&arena, ME, block, 99);
 
         lq_store(&guard, guard_word + 1);
-        lq_arena_drop_for(&arena, block, 99, &guard, guard_word);
+        lq_arena_drop_for(&arena, OTHER, block, 99, &guard, guard_word);
         CHECK_EQ(lq_word_state(lq_load(lq_arena_word(&arena, block))), LQ_BLOCK_HELD);
         lq_store(&guard, guard_word);
-        lq_arena_drop_for(&arena, block, 98, &guard, guard_word);
+        lq_arena_drop_for(&arena, OTHER, block, 98, &guard, guard_word);
         CHECK_EQ(lq_word_state(lq_load(lq_arena_word(&arena, block))), LQ_BLOCK_HELD);
-        lq_arena_drop_for(&arena, block, 99, &guard, guard_word);
+        lq_arena_drop_for(&arena, OTHER, block, 99, &guard, guard_word);
         check_all_free_(&arena);
-        lq_arena_drop_for(&arena, block, 99, &guard, guard_word);
+        lq_arena_drop_for(&arena, OTHER, block, 99, &guard, guard_word);
         check_all_free_(&arena);
     }
 }
@@ -236,7 +243,7 @@ static void arena_check_finds_what_no_operation_writes(void)
     struct lq_arena arena = make_arena_(4);
     struct lq_arena_cache cache = {0};
     uint32_t block;
-    lq_arena_take(&arena, &cache, ME, 1000, &block);
+    lq_arena_take(&arena, &cache, ME, 1000, false, &block);
     lq_a64 *span = &arena.spans[block >> LQ_BLOCKS_ORDER].word;
     uint64_t sound = lq_load(span);
     static const uint64_t bad[] = {6, LQ_SPAN_TAIL, LQ_BLOCK_RETIRED, 0x100 | LQ_SPAN_CLASS, 11 << 4 | LQ_SPAN_CLASS};
@@ -257,7 +264,7 @@ static void arena_check_knows_a_run_in_the_making_from_one_in_ruins(void)
     struct lq_arena arena = make_arena_(8);
     struct lq_arena_cache cache = {0};
     uint32_t block;
-    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 3 * LQ_SPAN_BYTES, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(&arena, &cache, ME, 3 * LQ_SPAN_BYTES, false, &block), LQ_OK);
     uint32_t head = block & ~LQ_BLOCK_RUN;
     uint64_t owned = lq_load(&arena.spans[head].word);
     CHECK_EQ(lq_arena_check(&arena), LQ_OK);
@@ -321,7 +328,7 @@ static void use_arena_(void *given, unsigned number)
             continue;
         }
         uint64_t bytes = (uint64_t)1 << (9 + next_random(&seed) % 13); /* 512 B to 2 MiB */
-        if (lq_arena_take(&crowd->arena, &cache, me, bytes, &mine[at]) != LQ_OK) {
+        if (lq_arena_take(&crowd->arena, &cache, me, bytes, false, &mine[at]) != LQ_OK) {
             atomic_fetch_add(&crowd->refused, 1);
             mine[at] = 0;
             continue;
@@ -353,7 +360,7 @@ static void arena_every_byte_belongs_to_one_at_a_time_among_threads(void)
     check_all_free_(&crowd.arena);
     struct lq_arena_cache cache = {0};
     uint32_t block;
-    CHECK_EQ(lq_arena_take(&crowd.arena, &cache, ME, 6 * SPAN, &block), LQ_OK); /* nothing is left in anybody's way */
+    CHECK_EQ(lq_arena_take(&crowd.arena, &cache, ME, 6 * SPAN, false, &block), LQ_OK); /* nothing is left in anybody's way */
     free((void *)crowd.owner);
 }
 
@@ -372,7 +379,7 @@ static void interrupt_(int number)
         own_(&interrupted_, handlers_block_, 2, 0);
         lq_arena_return(&interrupted_.arena, NULL, OTHER, handlers_block_);
         handlers_block_ = 0;
-    } else if (lq_arena_take(&interrupted_.arena, &handlers_, OTHER, 512, &handlers_block_) == LQ_OK) {
+    } else if (lq_arena_take(&interrupted_.arena, &handlers_, OTHER, 512, false, &handlers_block_) == LQ_OK) {
         own_(&interrupted_, handlers_block_, 0, 2);
     } else {
         handlers_block_ = 0;
@@ -396,7 +403,7 @@ static void arena_interrupted_between_any_two_instructions_gives_nothing_twice(v
 
     while (atomic_load(&interruptions_) < (LQ_TSAN || LQ_ASAN ? 2000u : 10000u)) {
         uint32_t block;
-        if (lq_arena_take(&interrupted_.arena, &cache, ME, 2 * SPAN, &block) != LQ_OK)
+        if (lq_arena_take(&interrupted_.arena, &cache, ME, 2 * SPAN, false, &block) != LQ_OK)
             continue;
         own_(&interrupted_, block, 0, 1);
         own_(&interrupted_, block, 1, 0);

@@ -525,7 +525,7 @@ static void flow_functions_are_published_read_and_withdrawn(void)
         uint32_t kind;
         uint32_t length;
         const unsigned char *bytes;
-        CHECK_EQ(lq_client_publish(&stage.client, 2, code, lengths[i], &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&stage.client, 2, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
         CHECK_EQ(lq_space_function(&stage.space, row, generation, &kind, &bytes, &length), LQ_OK);
         CHECK(kind == 2 && length == lengths[i] && memcmp(bytes, code, length) == 0);
         CHECK_EQ(lq_space_function(&stage.space, row, generation + 1, &kind, &bytes, &length), LQ_MISSING);
@@ -743,7 +743,7 @@ static void recover_(struct crowd_ *crowd)
             lq_add32_seq(&crowd->recovering[at], 1);
             struct lq_recovered sum = {0};
             if (lq_load32_seq(&crowd->dead[at]) == dead) {
-                CHECK(flow_recover(&crowd->space, dead, 9, &sum));
+                CHECK(flow_recover(&crowd->space, dead, dead, 9, &sum));
                 lq_space_release(&crowd->space, dead);
                 uint32_t expected = dead;
                 if (atomic_compare_exchange_strong(&crowd->dead[at], &expected, LQ_NOBODY))

@@ -304,7 +304,7 @@ static void act_publish_(struct scene *scene)
     uint32_t rows[3];
     uint32_t generation;
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], &rows[i], &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], LQ_NO_BLOCK, &rows[i], &generation), LQ_OK);
     for (int i = 0; i < 2; i++)
         lq_client_unpublish(&client, rows[i + 1]);
     free(code);
@@ -327,7 +327,7 @@ static void prepare_sweep_(struct scene *scene)
     lq_space_slot(&scene->space, scene->index)->done_ns = 1;
     flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, code, lengths[i], &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 3000}, &index), LQ_OK);
     scene_work_off(scene);
     lq_space_bury(&scene->space, gone.me);
@@ -363,13 +363,13 @@ static void act_arena_(struct scene *scene)
     uint32_t blocks[6];
     uint32_t run;
     for (int i = 0; i < 6; i++)
-        CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 512 << 10, &blocks[i]), LQ_OK);
+        CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 512 << 10, false, &blocks[i]), LQ_OK);
     for (int i = 0; i < 6; i++)
         lq_arena_return(arena, i % 2 ? &cache : NULL, scene->actor, blocks[i]);
-    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 12u << 20, &run), LQ_OK); /* retires all three */
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 12u << 20, false, &run), LQ_OK); /* retires all three */
     lq_arena_return(arena, &cache, scene->actor, run);
-    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 256 << 10, &blocks[0]), LQ_OK);
-    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 3u << 20, &run), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 256 << 10, false, &blocks[0]), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena, &cache, scene->actor, 3u << 20, false, &run), LQ_OK);
     lq_arena_return(arena, NULL, scene->actor, run);
     lq_arena_return(arena, &cache, scene->actor, blocks[0]);
     lq_arena_cool(arena, &cache, scene->actor);
@@ -431,14 +431,14 @@ static void prepare_recover_(struct scene *scene)
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 100, .result_bytes = 8}, &index), LQ_OK);
     CHECK_EQ(lq_client_cancel(&gone, index, lq_space_slot(&scene->space, index)->task_generation), LQ_OK);
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, scene->space.payload.base, lengths[i], &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, scene->space.payload.base, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     lq_space_bury(&scene->space, scene->second);
 }
 
 static void act_recover_(struct scene *scene)
 {
     struct lq_recovered sum = {0};
-    flow_recover(&scene->space, scene->second, KILLED, &sum);
+    flow_recover(&scene->space, scene->second, scene->actor, KILLED, &sum);
 }
 
 static const struct scenario scenarios[] = {
@@ -496,6 +496,7 @@ static void recover_out_(void *given)
     struct run_ *run = given;
     alarm(0);
     lq_fault_arm(NULL, run->at, run->action);
+    run->scene->recoverer = run->scene->third;
     scene_recover(run->scene);
 }
 
@@ -584,6 +585,7 @@ static uint32_t try_two_recoverers_(const struct scenario *scenario, enum lq_fau
             lq_space_bury(&scene.space, scene.second);
             pid_t pid = in_child(recover_out_, &run);
             fault = ends_by_fault_(pid, action);
+            scene.recoverer_died = fault && action == LQ_FAULT_KILL;
             scene_settle(&scene);
             if (fault && action == LQ_FAULT_STOP) {
                 scene_use_again(&scene, 12, LONGEST);

@@ -160,7 +160,7 @@ static void fill_(struct world_ *world)
     CHECK_EQ(lq_reports_write(&world->space.reports, world->supervisor, &report), 1);
     lq_space_bury(&world->space, flow_join(&world->space, LQ_ROLE_WORKER)); /* dead, and not yet released */
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&world->client, 1, code, lengths[i], &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&world->client, 1, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     free(code);
     finish_some_(world);
     leave_some_(world, row, generation);
@@ -956,7 +956,7 @@ static void clean_harmed_(uint32_t number, struct world_ *world, enum part_ part
     limit_();
     for (uint32_t pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < 4; i++)
-            lq_space_recover(&world->seen, dead[i], 9, &recovered);
+            lq_space_recover(&world->seen, dead[i], world->supervisor, 9, &recovered);
     lq_space_sweep(&world->seen, world->supervisor);
     lq_reports_write(&world->seen.reports, world->supervisor, &report);
     if (number % 2)

@@ -21,6 +21,7 @@
 
 struct load_ {
     struct lq_space space;
+    lq_label supervisor;     /* who recovers */
     struct ledger *ledger;
     struct shared_ {
         lq_a32 next_tag;
@@ -131,7 +132,7 @@ static void recover_owed_(struct load_ *load, struct owed_ *owed)
 {
     for (uint32_t i = 0; i < owed->count;) {
         struct lq_recovered sum = {0};
-        if (!flow_recover(&load->space, owed->labels[i], KILLED, &sum)) {
+        if (!flow_recover(&load->space, owed->labels[i], load->supervisor, KILLED, &sum)) {
             i++;
             continue;
         }
@@ -202,6 +203,7 @@ static void load_death_and_stops_at_any_point_under_load_lose_and_double_nothing
     uint32_t stops = 0;
     uint32_t living = ACTORS;
     flow_make(&load.space, 60, 30, 256); /* room for all at once: flow_call does not wait for it */
+    load.supervisor = flow_join(&load.space, LQ_ROLE_SUPERVISOR);
     lq_store32(&load.shared->next_tag, 1);
     for (uint32_t i = 0; i < ACTORS; i++) {
         actors[i] = (struct actor_){.load = &load, .is_client = i < CLIENTS, .seed = i + 1};

@@ -391,7 +391,7 @@ static void space_functions_of_a_dead_client_stay_while_a_task_needs_them(void)
     flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
     lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 1);
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], &rows[i], &generations[i]), LQ_OK);
+        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], LQ_NO_BLOCK, &rows[i], &generations[i]), LQ_OK);
     flow_submit(&client, (struct flow_task){.tag = 1, .args_bytes = 8, .result_bytes = 8}, &index);
     lq_space_slot(&space, index)->function = rows[1];
     lq_space_slot(&space, index)->function_generation = generations[1];
@@ -545,9 +545,9 @@ static void space_recovery_of_the_living_and_of_nobody_does_nothing(void)
     flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
     CHECK_EQ(lq_client_reserve(&client, &index), LQ_OK);
 
-    lq_space_recover(&space, client.me, 9, &recovered);
+    lq_space_recover(&space, client.me, client.me, 9, &recovered);
     CHECK_EQ(recovered.labels, 0);
-    lq_space_recover(&space, LQ_NOBODY, 9, &recovered);
+    lq_space_recover(&space, LQ_NOBODY, client.me, 9, &recovered);
     CHECK_EQ(recovered.labels, 0);
 
     CHECK_EQ(lq_word_label(lq_load(&lq_space_slot(&space, index)->word)), client.me);

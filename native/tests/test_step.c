@@ -242,7 +242,7 @@ static void ready_described_and_warm_(struct scene *scene)
 {
     uint32_t block;
     ready_described_(scene);
-    CHECK_EQ(lq_arena_take(&scene->space.arena, &hand_.client.cache, scene->actor, SHORT, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(&scene->space.arena, &hand_.client.cache, scene->actor, SHORT, false, &block), LQ_OK);
     lq_arena_return(&scene->space.arena, &hand_.client.cache, scene->actor, block);
 }
 
@@ -586,7 +586,7 @@ static void ready_to_leave_as_a_worker_(struct scene *scene)
     uint32_t blocks[2];
     ready_worker_(scene);
     for (int i = 0; i < 2; i++)
-        CHECK_EQ(lq_arena_take(&scene->space.arena, &hand_.worker.cache, scene->actor, SHORT, &blocks[i]), LQ_OK);
+        CHECK_EQ(lq_arena_take(&scene->space.arena, &hand_.worker.cache, scene->actor, SHORT, false, &blocks[i]), LQ_OK);
     for (int i = 0; i < 2; i++)
         lq_arena_return(&scene->space.arena, &hand_.worker.cache, scene->actor, blocks[i]);
 }
@@ -630,12 +630,12 @@ static const struct lq_arena *arena_(const struct scene *scene)
 
 static void act_take_block_(struct scene *scene)
 {
-    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, SHORT, &hand_.block);
+    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, SHORT, false, &hand_.block);
 }
 
 static void act_take_run_(struct scene *scene)
 {
-    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, RUN_BYTES, &hand_.block);
+    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, RUN_BYTES, false, &hand_.block);
 }
 
 /* Nobody else may have got any of it: written now, it must be found later. */
@@ -674,15 +674,15 @@ static void prepare_cut_in_the_middle_(struct scene *scene)
     struct lq_arena_cache cache = {0};
     uint32_t run;
     uint32_t block;
-    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, 5ull << LQ_SPAN_ORDER, &run), LQ_OK);
-    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, HALF_SPAN, &block), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, 5ull << LQ_SPAN_ORDER, false, &run), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, HALF_SPAN, false, &block), LQ_OK);
     lq_arena_return(arena_(scene), NULL, scene->second, run);
     lq_arena_return(arena_(scene), NULL, scene->second, block);
 }
 
 static void act_take_run_over_a_cut_span_(struct scene *scene)
 {
-    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, 7ull << LQ_SPAN_ORDER, &hand_.block);
+    hand_.status = lq_arena_take(arena_(scene), &hand_.cache, scene->actor, 7ull << LQ_SPAN_ORDER, false, &hand_.block);
 }
 
 /* Somebody gives the run's head back, takes it again and cuts its spans: whoever read them before must notice. */
@@ -694,8 +694,8 @@ static void others_take_runs_(struct scene *scene)
     uint32_t block;
     enum lq_status status[3];
     for (int i = 0; i < 3; i++)
-        status[i] = lq_arena_take(arena_(scene), &cache, other, (uint64_t)(i + 2) << LQ_SPAN_ORDER, &runs[i]);
-    if (lq_arena_take(arena_(scene), &cache, other, HALF_SPAN, &block) == LQ_OK)
+        status[i] = lq_arena_take(arena_(scene), &cache, other, (uint64_t)(i + 2) << LQ_SPAN_ORDER, false, &runs[i]);
+    if (lq_arena_take(arena_(scene), &cache, other, HALF_SPAN, false, &block) == LQ_OK)
         lq_arena_return(arena_(scene), NULL, other, block);
     for (int i = 0; i < 3; i++)
         if (status[i] == LQ_OK)
@@ -724,7 +724,7 @@ static void ready_to_publish_(struct scene *scene)
 static void act_publish_(struct scene *scene)
 {
     (void)scene;
-    hand_.status = lq_client_publish(&hand_.client, 1, bytes_, SHORT, &hand_.index, &hand_.tag);
+    hand_.status = lq_client_publish(&hand_.client, 1, bytes_, SHORT, LQ_NO_BLOCK, &hand_.index, &hand_.tag);
 }
 
 static void unpublish_(struct scene *scene)
@@ -774,7 +774,7 @@ static void prepare_sweep_(struct scene *scene)
     CHECK_EQ(flow_reap(&scene->client, scene->ledger), 1);
     lq_space_slot(&scene->space, scene->index)->done_ns = 1;
     flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
-    CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, &row, &generation), LQ_OK);
+    CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
     CHECK_EQ(flow_submit(&gone, own_task_(SHORT, SHORT), &index), LQ_OK);
     scene_work_off(scene);
     flow_bury(&scene->space, gone.me, KILLED);
@@ -886,10 +886,10 @@ static void prepare_dead_with_blocks_(struct scene *scene)
     CHECK_EQ(lq_client_reserve(&gone, &index), LQ_OK);
     CHECK_EQ(lq_client_store_args(&gone, index, bytes_, SHORT), LQ_OK);
     for (int i = 0; i < 2; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
     struct lq_function *function = &scene->space.functions.rows[row];
     lq_store(&function->word, lq_word_as(lq_load(&function->word), LQ_FUNCTION_WRITING, scene->second)); /* not quite yet */
-    CHECK_EQ(lq_arena_take(arena_(scene), &gone.cache, scene->second, SHORT, &index), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &gone.cache, scene->second, SHORT, false, &index), LQ_OK);
     prepare_dead_(scene);
 }
 
@@ -901,13 +901,13 @@ static void prepare_dead_with_runs_(struct scene *scene)
     uint32_t index;
     uint32_t run;
     flow_init_client(&gone, &scene->space, scene->second);
-    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, &run), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, false, &run), LQ_OK);
     CHECK_EQ(lq_client_reserve(&gone, &index), LQ_OK);
-    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, &run), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, false, &run), LQ_OK);
     struct lq_slot *slot = lq_space_slot(&scene->space, index);
     LQ_PUT(slot->args_block, run);
     lq_arena_hold(arena_(scene), scene->second, run, lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
-    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, &run), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, false, &run), LQ_OK);
     struct lq_span *last = &arena_(scene)->spans[(run & ~LQ_BLOCK_RUN) + 2];
     lq_store(&last->word, lq_word_as(lq_load(&last->word), LQ_SPAN_TAIL, scene->second)); /* signed, not settled */
     lq_store(&arena_(scene)->spans[run & ~LQ_BLOCK_RUN].run, 2);
@@ -920,7 +920,7 @@ static void recover_second_until_counted_(void *given)
     struct lq_recovered recovered;
     alarm(0);
     lq_fault_arm("recover:counted", 0, LQ_FAULT_STOP);
-    lq_space_recover(&scene->space, scene->second, KILLED, &recovered);
+    lq_space_recover(&scene->space, scene->second, scene->actor, KILLED, &recovered);
 }
 
 /* The third worker that the task costs; one recoverer has counted it and pauses, so another may take it for the fourth. */
@@ -935,7 +935,7 @@ static void prepare_dead_with_a_task_that_costs_workers_(struct scene *scene)
 static void act_recover_(struct scene *scene)
 {
     struct lq_recovered recovered;
-    lq_space_recover(&scene->space, scene->second, KILLED, &recovered);
+    lq_space_recover(&scene->space, scene->second, scene->actor, KILLED, &recovered);
 }
 
 static const struct operation_ recovering_[] = {
