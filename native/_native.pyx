@@ -6,12 +6,13 @@
 take-run-report loop (worker.pxi). What needs Python's own machinery (pickle, imports, event loops) is asked of the objects handed in.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FULL_RO, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memset
 
 from lq cimport *
 
@@ -44,6 +45,8 @@ cdef extern from "Python.h":
 
 FORMAT_MSGPACK = 0
 cdef tuple NO_ARGS = ()
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
 cdef extern from "<sys/prctl.h>" nogil:
     enum:
         PR_SET_NAME
@@ -183,6 +186,7 @@ def now_ns():
 
 
 include "space.pxi"
+include "payload.pxi"
 include "outbox.pxi"
 include "client.pxi"
 include "worker.pxi"

@@ -73,6 +73,7 @@ cdef class Future:
     cdef readonly uint32_t attempts, worker_pid
     cdef readonly uint64_t submit_ns, start_ns, done_ns
     cdef bint keeps_running           # cancel() leaves it alone once it runs
+    cdef bint copied                  # its result is to be a private copy, not a view
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
@@ -378,6 +379,11 @@ cdef tuple gather(PyObject *const *args, Py_ssize_t n, PyObject *kwnames, dict k
     return positional, named
 
 
+cdef tuple own(tuple encoded):
+    """For what must wait: with private copies of all buffers."""
+    return encoded if type(encoded[1]) is bytes else (encoded[0], encoded[1].frozen())
+
+
 cdef object too_long(size_t length):
     return MemoryError(f"the arguments are {length} bytes; one task carries at most 4 GiB")
 
@@ -394,9 +400,12 @@ cdef class Options:
     cdef readonly uint32_t limit_ms, default_limit_ms    # how long a run may last, 0: the function's; the queue's
     cdef readonly int64_t ttl_ns, delay_ns, due_ns       # to be started within; not before so much later; not before that time. 0: none
     cdef readonly bint keeps_running                     # its futures' cancel() leaves a running task alone
+    cdef readonly int arguments                          # how the worker shall see them: 0, READ_ONLY, SHARED
+    cdef readonly bint copied                            # results are private copies
 
     def __init__(self, queue=-1, priority=-1, max_retries=-1, timeout=-1.0, metadata=None, default_priority=2, default_retries=0, overflow=False, *,
-                 max_crashes=-1, default_crashes=-1, limit_ms=0, default_limit_ms=0, ttl_ns=0, delay_ns=0, due_ns=0, keeps_running=False):
+                 max_crashes=-1, default_crashes=-1, limit_ms=0, default_limit_ms=0, ttl_ns=0, delay_ns=0, due_ns=0, keeps_running=False,
+                 arguments=0, copied=False):
         self.queue, self.priority, self.max_retries = queue, priority, max_retries
         self.timeout, self.metadata, self.overflow = timeout, metadata, overflow
         self.default_priority, self.default_retries = default_priority, default_retries
@@ -404,6 +413,7 @@ cdef class Options:
         self.limit_ms, self.default_limit_ms = limit_ms, default_limit_ms
         self.ttl_ns, self.delay_ns, self.due_ns = ttl_ns, delay_ns, due_ns
         self.keeps_running = keeps_running
+        self.arguments, self.copied = arguments, copied
 
 
 cdef object delay(object self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
@@ -453,6 +463,9 @@ cdef class Client:
     cdef Space space
     cdef lq_client client
     cdef bint opened
+    cdef Pinner pinner
+    cdef dict ties                    # by slot: pins of what its task refers to
+    cdef uint32_t copying             # threads that copy into blocks just now
     cdef PyObject **futures           # by slot: the future that waits for it
     cdef lq_out out
     cdef readonly object codec
@@ -509,6 +522,8 @@ cdef class Client:
         if lq_client_init(&self.client, &space.space, label, pid) != LQ_OK:
             raise_errno("this client's own memory")
         self.opened = True
+        self.pinner = Pinner(space, label)
+        self.ties = {}
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -560,11 +575,6 @@ cdef class Client:
         if found == NULL or (<Future>found).generation != generation:
             return None
         return <object>found
-
-    def leave(self):
-        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told."""
-        if self.opened:
-            lq_client_leave(&self.client)
 
     def pending_futures(self):
         """The futures that still wait. A list of its own."""
@@ -679,17 +689,42 @@ cdef class Client:
         if options.ttl_ns != 0:
             slot.expires_ms = lq_space_at(&self.space.space, called + options.ttl_ns)
 
+    cdef int discard(self, uint32_t index) except -1:
+        if self.ties:
+            self.untie(index)
+        lq_client_discard(&self.client, index)
+        return 0
+
+    cdef int untie(self, uint32_t index) except -1:
+        entries = self.ties.pop(index, None)
+        if entries is not None:
+            untie(self.pinner, entries)
+        return 0
+
     cdef bytes store(self, uint32_t index, Options options, const void *data, size_t length):
         """Arguments that do not fit into the slot go to the arena; waits for room there. Returns them when there is none and this
         call must not wait, else None."""
         cdef lq_status status = lq_client_store_args(&self.client, index, data, length)
-        cdef int64_t until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
-        cdef int64_t patience
+        cdef uint32_t block = 0
+        cdef uint64_t room = 0
         cdef bytes copy
+        if status == LQ_OK:
+            return None
+        copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
+        if not self.take_room(options, length, False, &block):
+            return copy
+        memcpy(lq_space_block(&self.space.space, block, &room), <char *>copy, length)
+        lq_client_hold_args(&self.client, index, block)
+        return None
+
+    cdef bint take_room(self, Options options, uint64_t length, bint sparse, uint32_t *block) except -1:
+        """A block of the arena; waits for one as long as the options allow. False: there is none, and this call must not wait."""
+        cdef lq_status status = lq_client_take(&self.client, length, sparse, block)
+        cdef int64_t until, patience
         if status == LQ_FULL:
-            copy = (<char *>data)[:length]      # waiting lets other threads in, and they may use the same scratch
             if self.may_park(options):
-                return copy
+                return False
+            until = lq_now_ns() + <int64_t>(options.timeout * NS) if options.timeout >= 0 else 0
             patience = lq_now_ns() + NS
             while status == LQ_FULL:
                 self.reap()
@@ -702,18 +737,136 @@ cdef class Client:
                 else:
                     patience = lq_now_ns() + NS
                     self.wait_for_room(options, until)
-                status = lq_client_store_args(&self.client, index, <char *>copy, length)
+                status = lq_client_take(&self.client, length, sparse, block)
         if status == LQ_NEVER:
             raise self.never_fits(length)
+        if status != LQ_OK:
+            raise self.refused_by_system(length)
+        return True
+
+    cdef object store_payload(self, uint32_t index, Options options, object payload):
+        """As `store`, of a Payload. What lies elsewhere in the arena is pinned until the task is done."""
+        cdef Outgoing outgoing = Outgoing(self.space, payload)
+        cdef uint32_t block = 0
+        if not self.take_room(options, outgoing.total, False, &block):
+            return payload.frozen()
+        self.write_block(outgoing, block)
+        self.hold_payload(index, outgoing, block, options)
         return None
 
-    cdef object no_memory(self, size_t length):
+    cdef int hold_payload(self, uint32_t index, Outgoing outgoing, uint32_t block, Options options) except -1:
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        lq_client_hold_args(&self.client, index, block)
+        slot.args_format |= BUFFERS | options.arguments
+        slot.args_bytes = outgoing.shown()
+        entries = outgoing.tie(self.pinner, index, slot.task_generation)
+        if entries is not None:
+            self.ties[index] = entries
+        return 0
+
+    cdef int write_block(self, Outgoing outgoing, uint32_t block) except -1:
+        """Into a block that was taken. Lets other threads in while it copies."""
+        cdef uint64_t room = 0
+        self.copying += 1
+        try:
+            outgoing.write(lq_space_block(&self.space.space, block, &room))
+        except BaseException:
+            lq_arena_return(&self.space.space.arena, &self.client.cache, self.client.me, block)
+            raise
+        finally:
+            self.copying -= 1
+        self.stay_open()        # or the block went with this client's label
+        return 0
+
+    def leave(self):
+        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told. What is looked at becomes
+        this process's own before. Raises OSError when there is no memory for that: then nothing has changed."""
+        cdef lq_bell bell
+        if not self.opened:
+            return
+        memset(&bell, 0, sizeof(bell))
+        while self.copying:
+            with nogil:
+                lq_bell_sleep(&bell, 0, 1000000)
+        if not self.pinner.left and lq_client_is_ours(&self.client):
+            self.pinner.keep_all()
+        self.pinner.left = True
+        lq_client_leave(&self.client)
+
+    def strip(self):
+        """The queue has ended, nobody writes any more: of the arena only what is looked at stays in memory."""
+        if self.pinner.first != NULL and lq_client_is_ours(&self.client):
+            lq_arena_strip(&self.space.space.arena)
+
+    def put(self, Options options not None, payload not None, bint keep):
+        """Store a Payload in a block of its own. `keep`: it stays until it is released, not only as long as somebody holds it."""
+        cdef Outgoing outgoing
+        cdef uint32_t block = 0
+        cdef uint32_t generation
+        cdef Hold hold
+        self.check_open()
+        outgoing = Outgoing(self.space, payload, by_name=False)
+        if outgoing.names != 0:
+            raise ValueError("a shared value can't contain other shared values: pass them beside it")
+        if not self.take_room(options, outgoing.total, False, &block):
+            raise self.no_memory(outgoing.total)
+        self.write_block(outgoing, block)
+        generation = lq_word_generation(lq_load(lq_arena_word(&self.space.space.arena, block)))
+        if keep:
+            lq_arena_hold(&self.space.space.arena, self.client.me, block, lq_backref(LQ_HOLDER_KEPT, 0, generation))
+        try:
+            hold = hold_of(self.pinner, block, generation)
+        except BaseException:
+            if keep:
+                lq_arena_drop(&self.space.space.arena, NULL, self.client.me, block, lq_backref(LQ_HOLDER_KEPT, 0, generation))
+            else:
+                lq_arena_return(&self.space.space.arena, NULL, self.client.me, block)
+            raise
+        if not keep:
+            lq_arena_loosen(&self.space.space.arena, self.client.me, block)
+        outgoing.remember(self.space, block, generation)
+        return hold
+
+    def hold(self, uint32_t block, uint32_t generation):
+        """A shared value that another process has stored. Raises LookupError when it is gone."""
+        return hold_of(self.pinner, block, generation)
+
+    def allocate(self, Options options not None, uint64_t length, bint sparse):
+        """So many bytes of the arena, which this process and tasks may write; zeros if they are fresh, else what was there before."""
+        cdef uint32_t block = 0
+        cdef uint32_t generation
+        cdef Block found
+        self.check_open()
+        if not self.take_room(options, length if length != 0 else 1, sparse, &block):
+            raise self.no_memory(length)
+        generation = lq_word_generation(lq_load(lq_arena_word(&self.space.space.arena, block)))
+        try:
+            found = self.pinner.look(block, generation, 0, length, LQ_VIEW_SHARED, False)
+        except BaseException:
+            lq_arena_return(&self.space.space.arena, NULL, self.client.me, block)
+            raise
+        lq_arena_loosen(&self.space.space.arena, self.client.me, block)
+        return found
+
+    def share(self, uint32_t block, uint32_t generation, uint64_t start, uint64_t length):
+        """Bytes of the arena that somebody else allocated, to be read and written. Raises LookupError when they are gone."""
+        return self.pinner.look(block, generation, start, length, LQ_VIEW_SHARED, False)
+
+    def read(self, uint32_t slot, uint32_t generation):
+        """As `Space.read`; results with buffers are looked at."""
+        return self.space.read_for(slot, generation, self.pinner)
+
+    cdef object refused_by_system(self, uint64_t length):
+        return MemoryError(f"the system has no memory for {length} bytes of the queue's arena: end something else, or give the queue a smaller memory=")
+
+    cdef object no_memory(self, uint64_t length):
         return MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no room for them and"
                            " nothing is on its way that would free some")
 
-    cdef object never_fits(self, size_t length):
-        return MemoryError(f"the arguments are {length} bytes, more than the whole arena of {self.space.memory} bytes: give the"
-                           " queue a larger memory=")
+    cdef object never_fits(self, uint64_t length):
+        cdef uint64_t most = <uint64_t>(self.space.space.arena.count - 1 - self.client.cache.kept_from) << 20
+        return MemoryError(f"the arguments are {length} bytes; of this queue's memory={self.space.memory} they can have at most {most}, for"
+                           " results must find room, too: give the queue a larger memory=")
 
     cdef Future new_future(self):
         cdef PyObject *made = (<PyTypeObject *>self.future_type).tp_new(<PyTypeObject *>self.future_type, <PyObject *>NO_ARGS, NULL)
@@ -726,13 +879,14 @@ cdef class Client:
         cdef Future future = self.new_future()
         if self.closed is not None:
             entry.pending -= 1
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             self.stay_open()
         future.client = self
         future.slot = index
         future.generation = slot.task_generation
         future.entry = entry
         future.keeps_running = options.keeps_running
+        future.copied = options.copied
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
         try:
@@ -743,7 +897,7 @@ cdef class Client:
                 self.futures[index] = NULL
                 Py_DECREF(future)
             entry.pending -= 1
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             raise
         future.submit_ns = slot.submit_ns
         if self.unsettled == 0:
@@ -771,7 +925,7 @@ cdef class Client:
         cdef lq_slot *slot
         cdef FunctionEntry entry
         cdef Future parked = None
-        cdef bytes left = None              # encoded, and there is no room
+        cdef object left = None             # encoded, and there is no room
         cdef list inputs = None
         cdef int status = LQ_VALUE_FOREIGN
         if (self.closed is not None or self.on_use is not None or not lq_client_is_ours(&self.client)
@@ -804,24 +958,24 @@ cdef class Client:
                 if inputs is None:
                     left = self.store_encoded(index, options, self.encode_slowly(options, entry, positional, named))
             if left is not None:
-                parked = self.overflow(options, entry, LQ_KIND_CALL, slot.args_format, left)
+                parked = self.overflow(options, entry, LQ_KIND_CALL, slot.args_format & FORMATS, left)
             elif inputs is not None:
                 parked = self.depend(options, entry, LQ_KIND_CALL, positional, named, inputs)
         except BaseException as error:
             entry.pending -= 1
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
             raise
         if parked is not None:
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             return parked
         return self.send(index, options, entry)
 
     cdef Future submit_later(self, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
                              dict kwargs):
         """The same without a slot, because there is no room. Who calls has counted the entry's use, and takes it back on an error."""
-        cdef bytes payload = None
+        cdef object payload = None
         cdef int format = MSGPACK
         try:
             if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
@@ -833,7 +987,7 @@ cdef class Client:
                 inputs = find_inputs(self.future_type, (positional, named))
                 if inputs is not None:
                     return self.depend(options, entry, LQ_KIND_CALL, positional, named, inputs)
-                format, payload = self.encode_slowly(options, entry, positional, named)
+                format, payload = own(self.encode_slowly(options, entry, positional, named))
             return self.overflow(options, entry, LQ_KIND_CALL, format, payload)
         except BaseException as error:
             if self.is_refusal(error):
@@ -862,15 +1016,19 @@ cdef class Client:
         from localq.errors import SerializationError
         return isinstance(error, SerializationError)
 
-    cdef bytes store_encoded(self, uint32_t index, Options options, tuple encoded):
+    cdef object store_encoded(self, uint32_t index, Options options, tuple encoded):
         """As `store`, of what the codec made."""
         self.stay_open()        # or the slot may be another client's by now
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
-        cdef bytes payload = encoded[1]
-        cdef size_t length = len(payload)
+        cdef bytes payload
+        cdef size_t length
+        slot.args_format = <uint8_t><int>encoded[0]
+        if type(encoded[1]) is not bytes:
+            return self.store_payload(index, options, encoded[1])
+        payload = encoded[1]
+        length = len(payload)
         if length > 0xffffffffu:
             raise too_long(length)
-        slot.args_format = <uint8_t><int>encoded[0]
         slot.args_bytes = <uint32_t>length
         if length <= LQ_INLINE_BYTES:
             memcpy(slot.args, <char *>payload, length)
@@ -881,7 +1039,7 @@ cdef class Client:
         cdef uint32_t index = 0
         cdef lq_slot *slot
         cdef Future parked = None
-        cdef bytes left = None
+        cdef object left = None
         cdef list inputs = None
         cdef int status = LQ_VALUE_FOREIGN
         cdef int kind = LQ_KIND_STARCHUNK if star else LQ_KIND_CHUNK
@@ -911,23 +1069,23 @@ cdef class Client:
                 if inputs is None:
                     left = self.store_encoded(index, options, self.encode_items_slowly(entry, items))
             if left is not None:
-                parked = self.overflow(options, entry, kind, slot.args_format, left)
+                parked = self.overflow(options, entry, kind, slot.args_format & FORMATS, left)
             elif inputs is not None:
                 parked = self.depend_chunk(options, entry, kind, items, inputs)
         except BaseException as error:
             entry.pending -= 1
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             if self.is_refusal(error):
                 return self.refused(error, entry)
             raise
         if parked is not None:
-            lq_client_discard(&self.client, index)
+            self.discard(index)
             return parked
         return self.send(index, options, entry)
 
     cdef Future submit_chunk_later(self, Options options, FunctionEntry entry, list items, int kind):
         """As `submit_later`."""
-        cdef bytes payload = None
+        cdef object payload = None
         cdef int format = MSGPACK
         try:
             if self.fast and entry.row != LQ_FUNCTION_IN_BAND:
@@ -938,7 +1096,7 @@ cdef class Client:
                 inputs = find_inputs(self.future_type, items)
                 if inputs is not None:
                     return self.depend_chunk(options, entry, kind, items, inputs)
-                format, payload = self.encode_items_slowly(entry, items)
+                format, payload = own(self.encode_items_slowly(entry, items))
             return self.overflow(options, entry, kind, format, payload)
         except BaseException as error:
             if self.is_refusal(error):
@@ -955,6 +1113,7 @@ cdef class Client:
         parcel.options, parcel.kind = options, kind
         future.client = self
         future.entry = entry
+        future.copied = options.copied
         future.value = parcel
         future.submit_ns = lq_now_ns()
         if self.unsettled == 0:
@@ -962,13 +1121,14 @@ cdef class Client:
         self.unsettled += 1
         return future
 
-    cdef Future overflow(self, Options options, FunctionEntry entry, int kind, int format, bytes payload):
+    cdef Future overflow(self, Options options, FunctionEntry entry, int kind, int format, object payload):
         """There is no room: keep the encoded call until there is."""
         cdef Parcel parcel = Parcel()
-        if <size_t>len(payload) > 0xffffffffu:
-            raise too_long(len(payload))
-        if <uint64_t>len(payload) > self.space.memory:
-            raise self.never_fits(len(payload))
+        cdef uint64_t length = len(payload) if type(payload) is bytes else Outgoing(self.space, payload).total
+        if type(payload) is bytes and length > 0xffffffffu:
+            raise too_long(length)
+        if length > <uint64_t>(self.space.space.arena.count - 1 - self.client.cache.kept_from) << 20:
+            raise self.never_fits(length)
         self.watch_line()
         parcel.format, parcel.payload = format, payload
         cdef Future future = self.park(options, entry, kind, parcel)
@@ -1040,7 +1200,7 @@ cdef class Client:
     cdef int accept(self, Future future, Future source) except -1:
         """Take an input that is done. The last one makes the call ready to be sent; one that failed, or was cancelled, ends it."""
         cdef Parcel parcel = <Parcel>future.value
-        cdef bytes payload = None
+        cdef object payload = None
         cdef int format = MSGPACK
         try:
             if source.state == IS_ENCODED:
@@ -1062,13 +1222,15 @@ cdef class Client:
             if payload is None:
                 format, payload = (self.encode_slowly(parcel.options, future.entry, positional, named)
                                    if parcel.kind == LQ_KIND_CALL else self.encode_items_slowly(future.entry, positional[0]))
-            if <size_t>len(payload) > 0xffffffffu:
+            if type(payload) is bytes and <size_t>len(payload) > 0xffffffffu:
                 raise too_long(len(payload))
             if not future.is_parked():      # the arguments' own code may have let others in
                 return 0
             parcel.format, parcel.payload, parcel.frozen = format, payload, None
             if self.in_line == 0 and self.post(future) == LQ_OK:
                 return 0
+            if type(payload) is not bytes:
+                parcel.payload = payload.frozen()
             self.watch_line()
         except KeyboardInterrupt:           # it is for who waits; this is done again when somebody looks next
             if future.is_parked() and parcel.payload is not None:
@@ -1126,7 +1288,10 @@ cdef class Client:
         """Into a slot. LQ_FULL: there is no room, and nothing has changed."""
         cdef Parcel parcel = <Parcel>future.value
         cdef uint32_t index = 0
-        cdef size_t length = len(parcel.payload)
+        cdef bytes plain = parcel.payload if type(parcel.payload) is bytes else None
+        cdef uint64_t length = 0 if plain is None else len(plain)
+        cdef uint32_t block = 0
+        cdef Outgoing outgoing
         cdef lq_slot *slot
         cdef lq_status status = lq_client_reserve(&self.client, &index)
         if status != LQ_OK:
@@ -1135,10 +1300,27 @@ cdef class Client:
         self.fill(slot, parcel.options, future.entry, parcel.kind, <int64_t>future.submit_ns)
         slot.args_format = <uint8_t>parcel.format
         slot.args_bytes = <uint32_t>length
-        if length <= LQ_INLINE_BYTES:
-            memcpy(slot.args, <char *>parcel.payload, length)
+        if plain is None:
+            try:
+                outgoing = Outgoing(self.space, parcel.payload)
+                length = outgoing.total
+                status = lq_client_take(&self.client, length, False, &block)
+                if status == LQ_OK:
+                    self.write_block(outgoing, block)
+                    self.hold_payload(index, outgoing, block, parcel.options)
+            except BaseException as error:
+                self.discard(index)
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                future.settle(IS_ERROR, error)
+                return LQ_OK
+            if not future.is_parked():      # the copying let others in
+                self.discard(index)
+                return LQ_OK
+        elif length <= LQ_INLINE_BYTES:
+            memcpy(slot.args, <char *>plain, length)
         else:
-            status = lq_client_store_args(&self.client, index, <char *>parcel.payload, length)
+            status = lq_client_store_args(&self.client, index, <char *>plain, length)
         if status == LQ_OK:
             future.slot, future.generation = index, slot.task_generation
             Py_INCREF(future)
@@ -1153,9 +1335,10 @@ cdef class Client:
             self.forget_parked(future, parcel)
             future.value = None
             return LQ_OK
-        lq_client_discard(&self.client, index)
-        if status == LQ_NEVER or self.is_stuck():
-            future.settle(IS_ERROR, self.never_fits(length) if status == LQ_NEVER else self.no_memory(length))
+        self.discard(index)
+        if status == LQ_NEVER or status == LQ_SYSTEM or self.is_stuck():
+            future.settle(IS_ERROR, self.never_fits(length) if status == LQ_NEVER else self.refused_by_system(length) if status == LQ_SYSTEM
+                          else self.no_memory(length))
             return LQ_OK
         return LQ_FULL
 
@@ -1175,12 +1358,32 @@ cdef class Client:
 
     # ---- functions
 
-    def publish(self, uint32_t kind, bytes payload not None):
-        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is full."""
-        cdef uint32_t row = 0, generation = 0
+    def publish(self, uint32_t kind, payload not None):
+        """Put a function's bytes, or its Payload, into the table. Returns (row, generation), or None when the table or the arena is
+        full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it."""
+        cdef uint32_t row = 0, generation = 0, block = 0
+        cdef lq_status status
+        cdef Outgoing outgoing
         self.stay_open()
-        cdef lq_status status = lq_client_publish(&self.client, kind, <char *>payload, <uint32_t>len(payload), &row, &generation)
-        return (row, generation) if status == LQ_OK else None
+        if type(payload) is bytes:
+            status = lq_client_publish(&self.client, kind, <char *>(<bytes>payload), <uint32_t>len(payload), 0, &row, &generation)
+            return (row, generation) if status == LQ_OK else None
+        outgoing = Outgoing(self.space, payload)
+        if lq_client_take(&self.client, outgoing.total, False, &block) != LQ_OK:
+            return None
+        self.write_block(outgoing, block)
+        status = lq_client_publish(&self.client, kind | BUFFERS, NULL, outgoing.shown(), block, &row, &generation)
+        if status == LQ_OK:
+            return row, generation
+        lq_arena_return(&self.space.space.arena, &self.client.cache, self.client.me, block)
+        return None
+
+    def is_published(self, uint32_t row, uint32_t generation, payload not None):
+        """Whether that row holds this very Payload."""
+        cdef const unsigned char *at = NULL
+        cdef uint32_t kind = 0, length = 0
+        cdef lq_status status = lq_space_function(&self.space.space, row, generation, &kind, &at, &length)
+        return status == LQ_OK and kind & BUFFERS != 0 and Outgoing(self.space, payload).matches(at, length)
 
     def unpublish(self, uint32_t row):
         lq_client_unpublish(&self.client, row)
@@ -1209,7 +1412,7 @@ cdef class Client:
         cdef uint32_t cause = 0
         cdef lq_outcome outcome
         if found == NULL:
-            lq_client_consume(&self.client, index)
+            self.consume(index)
             return 0
         outcome = lq_slot_outcome(slot, &cause)
         cdef object interrupt = None
@@ -1221,7 +1424,7 @@ cdef class Client:
             except BaseException as error:      # Ctrl-C: after this one is done, which nobody would look for again
                 interrupt = error
             if self.futures[index] != found:    # meanwhile it was failed with all others
-                lq_client_consume(&self.client, index)
+                self.consume(index)
                 return 0
         self.futures[index] = NULL
         future = <Future>found
@@ -1243,9 +1446,12 @@ cdef class Client:
                 if slot.result_format & ~(MIXED | PRINTED) == MSGPACK:
                     state = IS_VALUE
                     value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
+                elif slot.result_format & BUFFERS:
+                    state = IS_ENCODED
+                    value = (slot.result_format & (FORMATS | BUFFERS), self.receive_result(slot, future.copied))
                 else:
                     state = IS_ENCODED
-                    value = (slot.result_format & ~(MIXED | PRINTED), self.result_bytes(slot))
+                    value = (slot.result_format & FORMATS, self.result_bytes(slot))
             elif outcome == LQ_OUTCOME_FAILURE and slot.result_bytes == 0:
                 state, value = IS_ERROR, MemoryError("the task failed, and the arena had no room for its error: give the"
                                                      " queue a larger memory=")
@@ -1261,13 +1467,26 @@ cdef class Client:
                     self.space.read_report(cause >> 16, slot.worker_pid), entry.function)
         except BaseException as error:
             state, value = IS_ERROR, error
-        lq_client_consume(&self.client, index)
+        self.consume(index)
         future.settle(state, value)
         if lingered and self.leading:
             lq_client_wake(&self.client)    # meanwhile the thread that waits for this one may have gone to sleep again
         if interrupt is not None:
             raise interrupt
         return 0
+
+    cdef int consume(self, uint32_t index) except -1:
+        lq_client_consume(&self.client, index)
+        if self.ties:
+            self.untie(index)
+        return 0
+
+    cdef object receive_result(self, lq_slot *slot, bint is_copied):
+        """Before the slot is consumed: from then on somebody may evict it, and only our pins keep what it names."""
+        cdef const lq_a64 *word = lq_arena_word(&self.space.space.arena, slot.result_block)
+        if word == NULL:
+            fail(LQ_CORRUPT, "the result of a task")
+        return receive(self.pinner, slot.result_block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, is_copied)
 
     cdef const unsigned char *result_at(self, lq_slot *slot) except NULL:
         cdef uint64_t room = LQ_INLINE_BYTES

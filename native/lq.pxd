@@ -86,6 +86,10 @@ cdef extern from "lq_function.h" nogil:
     enum:
         LQ_FUNCTIONS
         LQ_FUNCTION_IN_BAND
+    struct lq_function:
+        uint32_t block
+    struct lq_functions:
+        lq_function *rows
 
 
 cdef extern from "lq_roster.h" nogil:
@@ -112,6 +116,17 @@ cdef extern from "lq_report.h" nogil:
         pass
     uint32_t lq_reports_write(const lq_reports *reports, lq_label me, const lq_report *facts)
     lq_status lq_reports_read(const lq_reports *reports, uint32_t number, uint32_t pid, lq_report *copy)
+
+
+cdef extern from "lq_arena.h" nogil:
+    ctypedef uint64_t lq_a64
+    struct lq_arena_cache:
+        uint32_t kept_from
+    struct lq_pins:
+        pass
+    struct lq_arena:
+        uint32_t count
+        lq_pins pins
 
 
 cdef extern from "lq_space.h" nogil:
@@ -144,6 +159,8 @@ cdef extern from "lq_space.h" nogil:
         lq_header *header
         lq_slots slots
         lq_reports reports
+        lq_arena arena
+        lq_functions functions
         uint32_t queues
     struct lq_recovered:
         uint32_t labels
@@ -186,7 +203,7 @@ cdef extern from "lq_space.h" nogil:
     void lq_space_set_ready(lq_space *space, lq_label me)
     void lq_space_bury(lq_space *space, lq_label label)
     bint lq_space_bury_unsigned(lq_space *space, lq_label label)
-    void lq_space_recover(lq_space *space, lq_label dead, uint32_t cause, lq_recovered *recovered)
+    void lq_space_recover(lq_space *space, lq_label dead, lq_label me, uint32_t cause, lq_recovered *recovered)
     void lq_space_release(lq_space *space, lq_label label)
     void lq_space_tally(lq_space *space, lq_tally tally, uint32_t more)
     uint32_t lq_space_tally_of(const lq_space *space, lq_tally tally)
@@ -220,6 +237,44 @@ cdef extern from "lq_space.h" nogil:
     bint lq_space_relieve(lq_space *space, lq_label me)
 
 
+cdef extern from "lq_view.h" nogil:
+    enum:
+        LQ_NO_PIN
+        LQ_PINS
+        LQ_BLOCK_RUN
+    enum lq_holder:
+        LQ_HOLDER_KEPT
+    struct lq_view:
+        unsigned char *at
+        lq_view_mode mode
+    ctypedef enum lq_view_mode "enum lq_view_mode":
+        LQ_VIEW_COPY_ON_WRITE
+        LQ_VIEW_READ_ONLY
+        LQ_VIEW_SHARED
+    uint64_t lq_backref(lq_holder holder, uint32_t index, uint32_t generation)
+    uint64_t lq_load(const lq_a64 *at)
+    uint32_t lq_word_generation(uint64_t word)
+    lq_a64 *lq_arena_word(const lq_arena *arena, uint32_t block)
+    lq_a64 *lq_arena_backref(const lq_arena *arena, uint32_t block)
+    void lq_arena_hold(const lq_arena *arena, lq_label me, uint32_t block, uint64_t backref)
+    void lq_arena_drop(const lq_arena *arena, lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref)
+    void lq_arena_return(const lq_arena *arena, lq_arena_cache *cache, lq_label me, uint32_t block)
+    lq_status lq_arena_pin(const lq_arena *arena, lq_label me, uint32_t block, uint32_t generation, uint64_t tie, uint32_t *cursor,
+                           uint32_t *entry)
+    void lq_arena_unpin(const lq_arena *arena, lq_arena_cache *cache, lq_label me, uint32_t entry)
+    void lq_arena_loosen(const lq_arena *arena, lq_label me, uint32_t block)
+    uint64_t lq_arena_give_back(const lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left)
+    void lq_arena_strip(const lq_arena *arena)
+    bint lq_arena_empty(const lq_arena *arena, uint32_t block)
+    uint64_t lq_pin_tie(uint32_t slot, uint32_t task_generation)
+    bint lq_pins_is_tied(const lq_pins *pins, uint64_t tie)
+    lq_status lq_view_open(lq_view *view, const lq_space *space, uint32_t block, uint64_t start, uint64_t length, lq_view_mode mode)
+    lq_status lq_view_keep(lq_view *view, const lq_space *space)
+    void lq_view_close(lq_view *view)
+    unsigned char *lq_mark_create()
+    void lq_mark_destroy(unsigned char *mark)
+
+
 cdef extern from "lq_look.h" nogil:
     struct lq_asked:
         uint32_t index
@@ -232,6 +287,7 @@ cdef extern from "lq_look.h" nogil:
 cdef extern from "lq_client.h" nogil:
     struct lq_client:
         lq_label me
+        lq_arena_cache cache
         uint32_t pending
         uint32_t cached
     lq_status lq_client_init(lq_client *client, lq_space *space, lq_label me, uint32_t pid)
@@ -241,6 +297,8 @@ cdef extern from "lq_client.h" nogil:
     lq_status lq_client_reserve(lq_client *client, uint32_t *index)
     void lq_client_discard(lq_client *client, uint32_t index)
     lq_status lq_client_store_args(lq_client *client, uint32_t index, const void *data, uint64_t length)
+    lq_status lq_client_take(lq_client *client, uint64_t length, bint sparse, uint32_t *block)
+    void lq_client_hold_args(lq_client *client, uint32_t index, uint32_t block)
     lq_status lq_client_submit(lq_client *client, uint32_t index)
     lq_status lq_client_reap(lq_client *client, uint32_t *index)
     void lq_client_consume(lq_client *client, uint32_t index)
@@ -250,7 +308,8 @@ cdef extern from "lq_client.h" nogil:
     void lq_client_widen(lq_client *client)
     void lq_client_wake(lq_client *client)
     lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
-    lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t *row,
+    lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t block,
+                                uint32_t *row,
                                 uint32_t *generation)
     void lq_client_unpublish(lq_client *client, uint32_t row)
 
@@ -262,6 +321,7 @@ cdef extern from "lq_last_words.h" nogil:
 cdef extern from "lq_worker.h" nogil:
     struct lq_worker:
         lq_label me
+        lq_arena_cache cache
     lq_status lq_worker_init(lq_worker *worker, lq_space *space, lq_label me, uint32_t pid)
     bint lq_worker_is_ours(const lq_worker *worker)
     void lq_worker_end(lq_worker *worker)
@@ -270,6 +330,8 @@ cdef extern from "lq_worker.h" nogil:
     lq_status lq_worker_claim(lq_worker *worker, uint32_t index, uint32_t task_generation)
     lq_status lq_worker_wait(lq_worker *worker, int64_t timeout_ns)
     void lq_worker_start(lq_worker *worker, uint32_t index, uint64_t expected_ns)
+    lq_status lq_worker_take_block(lq_worker *worker, uint64_t length, uint32_t *block)
+    void lq_worker_hold_result(lq_worker *worker, uint32_t index, uint32_t block)
     lq_status lq_worker_store_result(lq_worker *worker, uint32_t index, const void *data, uint64_t length)
     uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)
     void lq_worker_drop(lq_worker *worker, uint32_t index, lq_outcome outcome)

@@ -724,6 +724,28 @@ static bool is_all_free_(const struct lq_arena *arena, uint32_t span, uint32_t c
     return true;
 }
 
+/* Told before it is done, or nobody would have it filled again: another number than before, and even. */
+static bool empty_(const struct lq_arena *arena, uint32_t span)
+{
+    if (arena->stocks != NULL) {
+        uint32_t stock = lq_load32(&arena->stocks[span]);
+        lq_store32(&arena->stocks[span], stock + 1 + (~stock & 1u));
+    }
+    LQ_FAULT("arena_give_back:told");
+    return madvise(span_at_(arena, span), LQ_SPAN_BYTES, MADV_REMOVE) == 0;
+}
+
+bool lq_arena_empty(const struct lq_arena *arena, uint32_t block)
+{
+    uint64_t room = 0;
+    if (!(block & LQ_BLOCK_RUN) || lq_arena_at(arena, block, &room) == NULL)
+        return false;
+    bool emptied = true;
+    for (uint64_t i = 0; i < room >> LQ_SPAN_ORDER; i++)
+        emptied = empty_(arena, (block & ~LQ_BLOCK_RUN) + (uint32_t)i) && emptied;
+    return emptied;
+}
+
 static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span, uint64_t word)
 {
     uint64_t mine = lq_word_as(word, LQ_BLOCK_OWNED, me);
@@ -731,10 +753,7 @@ static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span
         return false;
     LQ_FAULT("arena_give_back:owned");
     lq_store(&arena->spans[span].run, 1);
-    uint32_t stock = lq_load32(&arena->stocks[span]);
-    lq_store32(&arena->stocks[span], stock + 1 + (~stock & 1u)); /* even, and another than before: first, or nobody would have it filled again */
-    LQ_FAULT("arena_give_back:told");
-    bool emptied = madvise(span_at_(arena, span), LQ_SPAN_BYTES, MADV_REMOVE) == 0;
+    bool emptied = empty_(arena, span);
     lq_cas(&arena->spans[span].word, mine, lq_word_next(mine, LQ_BLOCK_FREE, LQ_NOBODY, 0));
     LQ_FAULT("arena_give_back:freed");
     return emptied;
@@ -742,16 +761,20 @@ static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span
 
 #define EMPTIED 16u /* in `idle`: nothing has been in there since */
 
-uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle)
+uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left)
 {
     uint64_t bytes = 0;
+    *left = 0;
     uint32_t used = spans_end_(arena);
     for (uint32_t at = 1; at < used && arena->stocks != NULL; at++) {
         uint64_t word = lq_load(&arena->spans[at].word);
         uint32_t state = lq_word_state(word);
         bool is_free = state == LQ_BLOCK_FREE || (state == LQ_SPAN_CLASS && is_all_free_(arena, at, lq_word_aux(word)));
-        if (!is_free || idle[at] == (word | EMPTIED)) {
-            idle[at] = is_free ? idle[at] : 0;
+        if (is_free && (idle[at] == (word | EMPTIED) || lq_load32(&arena->stocks[at]) == 0))
+            continue; /* or never used */
+        ++*left;
+        if (!is_free) {
+            idle[at] = 0;
             continue;
         }
         if (idle[at] != word) {
@@ -766,6 +789,7 @@ uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t 
         if (lq_word_state(word) == LQ_BLOCK_FREE && empty_span_(arena, me, at, word)) {
             idle[at] = lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0) | EMPTIED;
             bytes += LQ_SPAN_BYTES;
+            --*left;
         }
     }
     lq_a32 *pressure = &arena->spans[0].freed;

@@ -148,12 +148,14 @@ void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block
 uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me);
 /*
  * Give the system back the memory of spans that have been free since the last call. `idle`: the caller's, a number a span, zero at
- * first. Returns the bytes. Every process is asked for its warm blocks, too.
+ * first. Returns the bytes, and in *left how many spans hold memory still. Every process is asked for its warm blocks, too.
  *
  * Callers:  one at a time; others may use everything.
  * Death:    OWNED(me) while it is done.
  */
-uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle);
+uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left);
+/* Give the system back the memory of a run that the caller has in hand: it reads as zeros. False: it is no run. */
+bool lq_arena_empty(const struct lq_arena *arena, uint32_t block);
 /* The queue has ended, and nothing will be written any more: keep the memory of what is pinned, give back the rest. */
 void lq_arena_strip(const struct lq_arena *arena);
 enum lq_status lq_arena_check(const struct lq_arena *arena);

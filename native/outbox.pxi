@@ -6,7 +6,7 @@ cdef class Parcel:
     """One such submission. Its future, which is parked until then, holds it as its `value`."""
     cdef Options options
     cdef int kind, format
-    cdef bytes payload                # the arguments, encoded; None while inputs are missing
+    cdef object payload               # the arguments, encoded: bytes or a Payload; None while inputs are missing
     cdef object frozen                # until then: the arguments as they were at the call; see localq.client.inputs
     cdef Py_ssize_t missing           # inputs that are not done
     cdef bint is_in_line              # it waits for room, and is counted as that

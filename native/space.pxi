@@ -5,6 +5,8 @@ cdef class Space:
     """All shared memory of one queue. Closed when the last object that uses it is gone."""
     cdef lq_space space
     cdef readonly bint writable
+    cdef Area *areas                  # arrays of this process that live in the arena
+    cdef uint32_t area_count, area_room
 
     def __cinit__(self):
         self.space.control.fd = -1
@@ -12,6 +14,62 @@ cdef class Space:
 
     def __dealloc__(self):
         lq_space_close(&self.space)
+        free(self.areas)
+
+    cdef bint add_area(self, size_t begin, uint64_t length, uint64_t at, uint32_t block, uint32_t generation, bint is_copy) noexcept:
+        """From now on this memory travels by name. False: there is no room to remember it, and it is copied like any other."""
+        cdef uint32_t room = max(self.area_room * 2, 16)
+        cdef void *more
+        if self.area_count == self.area_room:
+            more = realloc(self.areas, room * sizeof(Area))
+            if more == NULL:
+                return False
+            self.areas, self.area_room = <Area *>more, room
+        self.areas[self.area_count].begin, self.areas[self.area_count].end = begin, begin + <size_t>length
+        self.areas[self.area_count].at = at
+        self.areas[self.area_count].block, self.areas[self.area_count].generation = block, generation
+        self.areas[self.area_count].is_copy = is_copy
+        self.area_count += 1
+        return True
+
+    cdef void remove_areas(self, uint32_t block, uint32_t generation, size_t begin) noexcept:
+        """Of an array that begins there; 0: copies in that block."""
+        cdef uint32_t i = 0
+        while i < self.area_count:
+            if (self.areas[i].block == block and self.areas[i].generation == generation
+                    and (self.areas[i].is_copy if begin == 0 else self.areas[i].begin == begin and not self.areas[i].is_copy)):
+                self.area_count -= 1
+                self.areas[i] = self.areas[self.area_count]
+            else:
+                i += 1
+
+    cdef Area *area_of(self, size_t begin, size_t length) noexcept:
+        """Where these bytes are in the arena, NULL: they are not."""
+        cdef uint32_t i
+        for i in range(self.area_count):
+            if self.areas[i].begin <= begin and begin + length <= self.areas[i].end and length != 0 and self.is_there(&self.areas[i], begin, length):
+                return &self.areas[i]
+        return NULL
+
+    cdef bint is_there(self, const Area *area, size_t begin, size_t length) noexcept:
+        cdef uint64_t room = 0
+        cdef uint64_t start = area.at + (begin - area.begin)
+        cdef const unsigned char *at
+        if not area.is_copy:
+            return True
+        at = lq_space_block(&self.space, area.block, &room)
+        return at != NULL and length >= COPIED_BELOW and start + length <= room and memcmp(at + start, <const void *>begin, length) == 0
+
+    def find(self, buffer):
+        """(block, generation, first byte) of a contiguous buffer that lives in the arena; None: it does not."""
+        cdef Py_buffer view
+        cdef Area *area
+        PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO)
+        try:
+            area = self.area_of(<size_t>view.buf, <size_t>view.len) if PyBuffer_IsContiguous(&view, b"A") else NULL
+            return None if area == NULL or area.is_copy else (area.block, area.generation, area.at + (<size_t>view.buf - area.begin))
+        finally:
+            PyBuffer_Release(&view)
 
     @staticmethod
     def create(*, uint32_t capacity, uint32_t result_cache_size, uint32_t queues, uint32_t cpus, uint64_t memory,
@@ -108,11 +166,11 @@ cdef class Space:
         """Bury a row that no process has signed in to: none can do so any more. False when one has."""
         return lq_space_bury_unsigned(&self.space, label)
 
-    def recover(self, uint32_t label, uint32_t wait_status, uint32_t report=0):
-        """One pass. `report`: the number that write_report returned. Returns (labels found, requeued, crashed, released)."""
+    def recover(self, uint32_t label, uint32_t me, uint32_t wait_status, uint32_t report=0):
+        """One pass, by the process of label `me`. `report`: the number that write_report returned. Returns (labels found, requeued,
+        crashed, released). Holds the GIL: of the threads of a process only one may decide about blocks."""
         cdef lq_recovered recovered
-        with nogil:
-            lq_space_recover(&self.space, label, lq_cause(wait_status, report), &recovered)
+        lq_space_recover(&self.space, label, me, lq_cause(wait_status, report), &recovered)
         return recovered.labels, recovered.requeued, recovered.crashed, recovered.released
 
     def release(self, uint32_t label):
@@ -195,6 +253,27 @@ cdef class Space:
     def rows(self):
         return [row for row in (self.row(i) for i in range(1, LQ_ROWS)) if row is not None]
 
+    def give_back(self, uint32_t label, idle not None):
+        """Give the system back the memory of what has lain idle since the last call. `idle`: a bytearray of 8 bytes for each span, the
+        caller's; see `spans`. Returns the bytes, and how many spans still hold memory."""
+        cdef uint64_t given
+        cdef uint32_t left = 0
+        cdef Py_buffer view
+        PyObject_GetBuffer(idle, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            if <uint64_t>view.len < self.space.arena.count * sizeof(uint64_t):
+                raise ValueError("idle is too short")
+            with nogil:
+                given = lq_arena_give_back(&self.space.arena, label, <uint64_t *>view.buf, &left)
+            return given, left
+        finally:
+            PyBuffer_Release(&view)
+
+    @property
+    def spans(self):
+        """Of the arena, 1 MiB each, and one that is never used."""
+        return self.space.arena.count
+
     def look(self, uint32_t label):
         """Queue the delayed tasks whose time has come, and find those that shall stop. Returns the time of the next look
         (CLOCK_MONOTONIC seconds, None: when called) and a list of (slot, task generation, worker's label, "cancel" or "timeout")."""
@@ -248,7 +327,11 @@ cdef class Space:
         return (kind, payload) if lq_space_function_is_current(&self.space, copy.function, copy.function_generation) else None
 
     def read(self, uint32_t index, uint32_t generation):
-        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""
+        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired. Of results with
+        buffers the payload is None here: `Client.read` knows how to look at them."""
+        return self.read_for(index, generation, None)
+
+    cdef object read_for(self, uint32_t index, uint32_t generation, Pinner pinner):
         cdef lq_slot copy
         cdef Reading reading
         cdef uint64_t room = 0
@@ -276,6 +359,8 @@ cdef class Space:
                     if copy.result_bytes > LQ_INLINE_BYTES:
                         return None
                     reading.payload = (<char *>copy.result)[:copy.result_bytes]
+                elif copy.result_format & BUFFERS:
+                    reading.payload = None if pinner is None else self.look_at_result(&copy, pinner)
                 else:
                     block = lq_space_block(&self.space, copy.result_block, &room)
                     if block == NULL or copy.result_bytes > room:
@@ -294,6 +379,29 @@ cdef class Space:
         return reading
 
 
+    cdef object look_at_result(self, const lq_slot *copy, Pinner pinner):
+        """None: it was evicted meanwhile."""
+        cdef const lq_a64 *word = lq_arena_word(&self.space.arena, copy.result_block)
+        cdef uint32_t generation = 0 if word == NULL else lq_word_generation(lq_load(word))
+        cdef uint32_t entry = LQ_NO_PIN
+        cdef lq_status status = LQ_MISSING if word == NULL else pinner.pin(copy.result_block, generation, 0, &entry)
+        if status == LQ_FULL:
+            raise MemoryError(f"this process looks at {LQ_PINS} blocks of the queue's arena already: let go of some arrays or shared values")
+        if status != LQ_OK:
+            return None
+        try:        # the pin holds that use of the block; whether it is the result is seen afterwards, from the slot's word
+            return receive(pinner, copy.result_block, generation, LQ_VIEW_COPY_ON_WRITE, False)
+        except (LookupError, SpaceCorrupt_()):
+            return None
+        finally:
+            pinner.unpin(entry)
+
+
+cdef object SpaceCorrupt_():
+    from localq.errors import SpaceCorrupt
+    return SpaceCorrupt
+
+
 cdef int raise_errno(str what) except -1:
     try:
         PyErr_SetFromErrno(OSError)
@@ -307,7 +415,7 @@ cdef class Reading:
     cdef readonly int state
     cdef readonly bint crashed, timed_out, expired
     cdef readonly uint32_t limit_ms    # how long a run may last, 0: for ever
-    cdef readonly bytes payload
+    cdef readonly object payload     # bytes, or Incoming
     cdef readonly int format
     cdef readonly int kind
     cdef readonly uint32_t wait_status, attempts, worker_pid

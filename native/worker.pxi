@@ -85,6 +85,10 @@ cdef class Worker:
     """The take-run-report loop of one worker process."""
     cdef Space space
     cdef lq_worker worker
+    cdef Pinner pinner
+    cdef list ties                         # (slot, task generation, pins) of results that refer to other blocks
+    cdef readonly int view_mode            # how the arguments that are decoded just now shall see shared values
+    cdef list heavy                        # rows in `known` whose functions look at blocks
     cdef lq_out out
     cdef Known *known
     cdef object codec, load, await_, too_large, stop_error, terms_type, task_type
@@ -129,6 +133,9 @@ cdef class Worker:
             raise MemoryError
         if lq_worker_init(&self.worker, &space.space, label, pid) != LQ_OK:
             raise_errno("this worker's own memory")
+        self.pinner = Pinner(space, label)
+        self.ties = []
+        self.heavy = []
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -304,6 +311,8 @@ cdef class Worker:
                     break
                 if status != LQ_OK:
                     PyErr_CheckSignals()    # also after a time-out: the signal may have come just before the sleep
+                    if self.heavy or self.ties:
+                        self.let_go()
                     if self.on_idle is not None:
                         self.on_idle()
                     continue
@@ -351,6 +360,8 @@ cdef class Worker:
         if lq_slot_stop(slot) == LQ_STOP_CANCEL:
             lq_worker_drop(&self.worker, index, LQ_OUTCOME_CANCELLED)
             return 0
+        if self.heavy or self.ties:
+            self.let_go()
         hand.index, hand.task_generation, hand.exposed, hand.told, hand.outer = index, slot.task_generation, False, False, self.hand
         outer_metadata, outer_terms, outer_printed = self.metadata, self.terms, self.printed
         self.metadata = self.terms = None
@@ -419,16 +430,70 @@ cdef class Worker:
             return known
         if lq_space_function(&self.space.space, slot.function, slot.function_generation, &kind, &data, &length) != LQ_OK:
             fail(LQ_CORRUPT, "the function of a task")
-        payload = (<char *>data)[:length]
-        if not lq_space_function_is_current(&self.space.space, slot.function, slot.function_generation):
-            fail(LQ_CORRUPT, "the function of a task")
-        function = self.load(kind, payload)
+        if kind & BUFFERS:
+            function = self.load(kind & ~BUFFERS, self.look_at_function(slot.function))
+            if slot.function not in self.heavy:
+                self.heavy.append(slot.function)
+        else:
+            payload = (<char *>data)[:length]
+            if not lq_space_function_is_current(&self.space.space, slot.function, slot.function_generation):
+                fail(LQ_CORRUPT, "the function of a task")
+            function = self.load(kind, payload)
         Py_XDECREF(known.function)
         Py_INCREF(function)
         known.function = <PyObject *>function
         known.generation = slot.function_generation
         known.usual_ns = 0
         return known
+
+    cdef Incoming look_at_function(self, uint32_t row):
+        """The table keeps it as long as a task needs it: as long as this call, at least."""
+        cdef uint32_t block = self.space.space.functions.rows[row].block
+        cdef const lq_a64 *word = lq_arena_word(&self.space.space.arena, block)
+        if word == NULL:
+            fail(LQ_CORRUPT, "the function of a task")
+        return receive(self.pinner, block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, False)
+
+    cdef int let_go(self) except -1:
+        """Of what nobody needs any more: functions that were taken out of the table, and what results referred to that were taken."""
+        cdef uint32_t row
+        self.heavy, rows = [], self.heavy
+        for row in rows:
+            if lq_space_function_is_current(&self.space.space, row, self.known[row].generation):
+                self.heavy.append(row)
+            else:
+                Py_XDECREF(self.known[row].function)
+                self.known[row].function = NULL
+        self.ties, ties = [], self.ties
+        for tie, entries in ties:
+            if lq_pins_is_tied(&self.space.space.arena.pins, tie):
+                self.ties.append((tie, entries))
+            else:
+                untie(self.pinner, entries)
+        return 0
+
+    def hold(self, uint32_t block, uint32_t generation):
+        """A shared value that somebody has stored. Raises LookupError when it is gone."""
+        return hold_of(self.pinner, block, generation)
+
+    def share(self, uint32_t block, uint32_t generation, uint64_t start, uint64_t length):
+        """Bytes of the arena that a client allocated, to be read and written. Raises LookupError when they are gone."""
+        return self.pinner.look(block, generation, start, length, LQ_VIEW_SHARED, False)
+
+    cdef Incoming look_at_arguments(self, lq_slot *slot):
+        cdef const lq_a64 *word = lq_arena_word(&self.space.space.arena, slot.args_block)
+        cdef lq_view_mode mode = (LQ_VIEW_READ_ONLY if slot.args_format & READ_ONLY else LQ_VIEW_SHARED if slot.args_format & SHARED
+                                  else LQ_VIEW_COPY_ON_WRITE)
+        self.view_mode = LQ_VIEW_READ_ONLY if mode == LQ_VIEW_READ_ONLY else LQ_VIEW_COPY_ON_WRITE
+        if word == NULL:
+            fail(LQ_CORRUPT, "the arguments of a task")
+        return receive(self.pinner, slot.args_block, lq_word_generation(lq_load(word)), mode, False)
+
+    cdef object arguments_of(self, lq_slot *slot):
+        """What the codec decodes."""
+        if slot.args_format & BUFFERS:
+            return self.look_at_arguments(slot)
+        return (<char *>self.args_at(slot))[:slot.args_bytes]
 
     cdef const unsigned char *args_at(self, lq_slot *slot) except NULL:
         cdef uint64_t room = LQ_INLINE_BYTES
@@ -457,7 +522,7 @@ cdef class Worker:
                 keywords = take_ref(kwargs)
         else:
             arguments, keywords, self.metadata, in_band = self.codec.decode_call(
-                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+                slot.args_format & (FORMATS | BUFFERS), self.arguments_of(slot))
             function = in_band if known == NULL else function
             if type(self.metadata) is self.terms_type:
                 self.terms, self.metadata = self.metadata, self.metadata.metadata
@@ -506,8 +571,26 @@ cdef class Worker:
                     self.out.len = length
             length = <uint32_t>self.out.len
             return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag | self.say()), length)
-        format, payload = self.codec.encode_value(result)
-        return self.finish_bytes(index, slot, payload, outcome, <int>format | flag)
+        format, encoded = self.codec.encode_value(result)
+        if type(encoded) is not bytes:
+            length = self.store_payload(index, slot, encoded)
+            return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(<int>format | BUFFERS | flag | self.say()), length)
+        return self.finish_bytes(index, slot, encoded, outcome, <int>format | flag)
+
+    cdef uint32_t store_payload(self, uint32_t index, lq_slot *slot, object payload) except? 0:
+        cdef Outgoing outgoing = Outgoing(self.space, payload)
+        cdef uint64_t room = 0
+        cdef uint32_t block = self.take_room(outgoing.total)
+        try:
+            outgoing.write(lq_space_block(&self.space.space, block, &room))
+        except BaseException:
+            lq_arena_return(&self.space.space.arena, &self.worker.cache, self.worker.me, block)
+            raise
+        lq_worker_hold_result(&self.worker, index, block)
+        entries = outgoing.tie(self.pinner, index, slot.task_generation)
+        if entries is not None:
+            self.ties.append((lq_pin_tie(index, slot.task_generation), entries))
+        return outgoing.shown()
 
     cdef uint64_t finish_bytes(self, uint32_t index, lq_slot *slot, bytes payload, lq_outcome outcome, int format) except? 0:
         cdef size_t length = len(payload)
@@ -518,14 +601,22 @@ cdef class Worker:
         return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(format | self.say()), <uint32_t>length)
 
     cdef int store(self, uint32_t index, const void *data, size_t length) except -1:
-        """A result that does not fit into the slot. When the arena is full, cached results give way, oldest first; then
-        wait for clients to take theirs."""
-        cdef lq_status status = LQ_NEVER
+        """A result that does not fit into the slot."""
+        cdef uint32_t block
+        cdef uint64_t room = 0
+        if length > 0xffffffffu:
+            raise self.too_large(length, self.space.memory)
+        block = self.take_room(length)
+        memcpy(lq_space_block(&self.space.space, block, &room), data, length)
+        lq_worker_hold_result(&self.worker, index, block)
+        return 0
+
+    cdef uint32_t take_room(self, uint64_t length) except 0:
+        """A block for a result. When the arena is full, cached results give way, oldest first; then wait for clients to take theirs."""
         cdef int64_t until = 0
-        cdef uint32_t key
         cdef lq_bell bell
-        if length <= 0xffffffffu:
-            status = lq_worker_store_result(&self.worker, index, data, length)
+        cdef uint32_t block = 0
+        cdef lq_status status = lq_worker_take_block(&self.worker, length, &block)
         memset(&bell, 0, sizeof(bell))
         while status == LQ_FULL:
             if not lq_space_relieve(&self.space.space, self.worker.me):
@@ -536,10 +627,13 @@ cdef class Worker:
                 with nogil:
                     lq_bell_sleep(&bell, 0, 1000000)
                 PyErr_CheckSignals()
-            status = lq_worker_store_result(&self.worker, index, data, length)
+                self.let_go()
+            status = lq_worker_take_block(&self.worker, length, &block)
+        if status == LQ_SYSTEM:
+            raise MemoryError(f"the system has no memory for a result of {length} bytes in the queue's arena")
         if status != LQ_OK:
             raise self.too_large(length, self.space.memory)
-        return 0
+        return block
 
     cdef int report(self, uint32_t index, lq_slot *slot, object error) except -1:
         """The task raised (or could not be decoded, or its result not encoded): try again, or send the exception."""
@@ -597,15 +691,14 @@ cdef class Worker:
         cdef bint mixed = False
         cdef uint64_t ran
         if slot.function == LQ_FUNCTION_IN_BAND:
-            (items,), _, _, function = self.codec.decode_call(
-                slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+            (items,), _, _, function = self.codec.decode_call(slot.args_format & (FORMATS | BUFFERS), self.arguments_of(slot))
         else:
             known = self.find(slot)
             function = <object>known.function
             if slot.args_format == MSGPACK:
                 items = take_ref(lq_value_decode(self.args_at(slot), slot.args_bytes))
             else:
-                items = self.codec.decode_items(slot.args_format, (<char *>self.args_at(slot))[:slot.args_bytes])
+                items = self.codec.decode_items(slot.args_format & (FORMATS | BUFFERS), self.arguments_of(slot))
         self.begin(index, slot, 0)
         results = [None] * len(items)
         mixed = self.run_items(index, function, items, results, star)

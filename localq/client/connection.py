@@ -217,7 +217,9 @@ class Connection:
                 self.hold.output.close(showing)
             client.reap()
             client.fail_all(make_error)
-            if not self._is_owner:
+            if self._is_owner:
+                client.strip()
+            else:
                 client.leave()
                 self.hold.end(0.0)
             self._space.close_fds()

@@ -43,6 +43,7 @@ class Ownership:
     def __init__(
         self,
         space: Space,
+        label: int,
         starter: Starter,
         supervisor: SupervisorProcess,
         door: Doorway | None,
@@ -50,6 +51,7 @@ class Ownership:
         output: Output | None = None,
     ) -> None:
         self._space = space
+        self._label = label  # of the client that owns the queue: it recovers where the supervisor can't
         self._starter = starter
         self._supervisor = supervisor
         self._door = door
@@ -99,7 +101,7 @@ class Ownership:
                 continue
             pidfd = open_process(row["pid"], row["started"]) if row["pid"] else None
             if pidfd is None or ended_by(pidfd):
-                recover(self._space, row["label"], WITH_SUPERVISOR)
+                recover(self._space, row["label"], self._label, WITH_SUPERVISOR)
             else:
                 living += 1
             if pidfd is not None:
@@ -236,7 +238,7 @@ class Ownership:
         """Its row is needed by the next one, where many clients have taken all others. Its workers' are that one's."""
         for row in self._space.rows():
             if row["role"] == ROLE_SUPERVISOR and row["pid"] == lost.pid:
-                recover(self._space, row["label"], 0)
+                recover(self._space, row["label"], self._label, 0)
 
 
 # These errors are imported when they are made; see `localq.pool_errors`.

@@ -730,7 +730,7 @@ def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Con
         from localq.client.ownership import Ownership
 
         label = space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
-        hold = Ownership(space, starter, supervisor, door, config.name, output)
+        hold = Ownership(space, label, starter, supervisor, door, config.name, output)
         return Connection(space, label, config, hold, is_owner=True)
     except BaseException:  # Ctrl-C, above all: nobody would end it
         if hold is not None:  # which would replace a supervisor that is lost

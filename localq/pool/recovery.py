@@ -30,14 +30,15 @@ class Recovered:
     __slots__ = ("crashed", "is_complete", "released", "requeued")
 
     def __init__(self, requeued: int, crashed: int, released: int, is_complete: bool) -> None:
-        self.is_complete = is_complete  # False: a ring was full; call again once workers have taken something
+        self.is_complete = is_complete  # False: a ring was full, or tasks need what it pinned; call again later
         self.requeued = requeued  # run again: user code had not begun, or a retry was left
         self.crashed = crashed  # end with WorkerCrashed
         self.released = released  # slots, blocks and functions given back
 
 
-def recover(space: Space, label: int, wait_status: int, report: int = 0) -> Recovered:
-    """Bury the process and take over all that bears its label, until a pass finds nothing; then free its row.
+def recover(space: Space, label: int, me: int, wait_status: int, report: int = 0) -> Recovered:
+    """Bury the process and take over all that bears its label, until a pass finds nothing; then free its row. `me`: who
+    does so.
 
     `wait_status` is what waitpid said, `report` the number of a report that says more; both become part of the error of
     a task that ran in it.
@@ -45,7 +46,7 @@ def recover(space: Space, label: int, wait_status: int, report: int = 0) -> Reco
     space.bury(label)
     labels = requeued = crashed = released = 0
     for _ in range(MOST_PASSES):
-        labels, again, ended, given_back = space.recover(label, wait_status, report)
+        labels, again, ended, given_back = space.recover(label, me, wait_status, report)
         requeued += again
         crashed += ended
         released += given_back

@@ -51,6 +51,8 @@ FAILED_STARTS = 5  # so many workers in a row that died before they were ready: 
 BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubles each time
 BACK_OFF_MOST = 5.0
 RETRY = 0.01  # seconds until a recovery that met a full ring goes on: a worker empties many cells in that time
+RETRY_MOST = 0.5  # ... and at last: what a dead client pinned stays while its tasks need it, for minutes perhaps
+IDLE = 5.0  # seconds that memory lies idle until the system gets it back, and at most twice that
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
 LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each reads all slots
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
@@ -92,6 +94,9 @@ class Supervisor:
         self.stops: dict[tuple[int, int, int], float] = {}  # slot, task, worker's label: when it is killed
         self.sweep_every = _sweep_interval(brief.result_ttl)
         self.sweep_at = time.monotonic() + self.sweep_every
+        self.tidy_at = time.monotonic() + IDLE
+        self.idle: bytearray | None = None  # what was free when `tidy` looked last
+        self.retry = RETRY
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
         self.last_words: LastWords | None = None
         try:
@@ -325,7 +330,7 @@ class Supervisor:
 
     def finish_for(self, label: int, status: int, report: int = 0) -> None:
         """Finish what a dead process began, or note that a full ring has to be emptied by workers first."""
-        if not recover(self.space, label, status, report).is_complete:
+        if not recover(self.space, label, self.label, status, report).is_complete:
             self.unfinished.append((label, status, report))
 
     def give_up(self, story: bytes) -> None:
@@ -342,11 +347,11 @@ class Supervisor:
     # timers
 
     def until_next_timer(self) -> float:
-        timers = (self.sweep_at, self.start_at, self.warm_at, self.end_at, self.look_at)
+        timers = (self.sweep_at, self.tidy_at, self.start_at, self.warm_at, self.end_at, self.look_at)
         left = max(0.0, min(at for at in timers if at is not None) - time.monotonic())
         visitors = self.visitors.until_next_timer()
         left = left if visitors is None else min(left, visitors)
-        return min(left, RETRY) if self.unfinished else left
+        return min(left, self.retry) if self.unfinished else left
 
     def keep_time(self) -> None:
         now = time.monotonic()
@@ -357,6 +362,7 @@ class Supervisor:
         unfinished, self.unfinished = self.unfinished, []
         for label, status, report in unfinished:
             self.finish_for(label, status, report)
+        self.retry = min(2 * self.retry, RETRY_MOST) if self.unfinished else RETRY
         self.visitors.keep_time()
         if self.look_at is not None and now >= self.look_at:
             self.look()
@@ -366,6 +372,8 @@ class Supervisor:
         if now >= self.sweep_at:
             self.sweep()
             self.sweep_at = now + self.sweep_every
+        if now >= self.tidy_at:
+            self.tidy_at = now + (IDLE if self.tidy() else SWEEP_MOST)
 
     def sweep(self) -> None:
         """Let go of what has expired, and of clients that left half-way: one that leaves recovers itself, if it can."""
@@ -375,6 +383,13 @@ class Supervisor:
         for row in self.space.rows():
             if not row["live"] and row["label"] not in late:
                 self.finish_for(row["label"], WITH_SUPERVISOR)
+
+    def tidy(self) -> bool:
+        """Give the system back memory that has lain idle since the last time. Returns whether there will be more."""
+        if self.idle is None:
+            self.idle = bytearray(8 * self.space.spans)
+        _, left = self.space.give_back(self.label, self.idle)
+        return left != 0
 
     # workers
 
