@@ -154,8 +154,8 @@ class Space:
     def bury_unsigned(self, label: int) -> bool:
         """Bury a row that no process has signed in to: none can do so any more. False when one has."""
 
-    def recover(self, label: int, wait_status: int, report: int = 0) -> tuple[int, int, int, int]:
-        """One pass. `report`: the number that write_report returned.
+    def recover(self, label: int, me: int, wait_status: int, report: int = 0) -> tuple[int, int, int, int]:
+        """One pass, by the process of label `me`. `report`: the number that write_report returned.
 
         Returns (labels found, requeued, crashed, released)."""
 
@@ -180,6 +180,17 @@ class Space:
     def read_report(self, number: int, pid: int) -> tuple[int, bool, str] | None:
         """(peak bytes, out of memory, text) of a process that died, or None: there is none, or later ones took its
         place."""
+
+    def give_back(self, label: int, idle: bytearray) -> tuple[int, int]:
+        """Give the system back the memory of what has lain idle since the last call. `idle`: 8 bytes for each of `spans`, the
+        caller's. Returns the bytes, and how many spans still hold memory."""
+
+    @property
+    def spans(self) -> int:
+        """Of the arena, 1 MiB each, and one that is never used."""
+
+    def find(self, buffer: Buffer) -> tuple[int, int, int] | None:
+        """(block, generation, first byte) of a contiguous buffer that lives in the arena; None: it does not."""
 
     def tally(self, which: int, more: int = 1) -> None:
         """Count something: TALLY_*."""
@@ -221,7 +232,8 @@ class Space:
         slot serves another task, the function was taken out of the table, or it travels with the task."""
 
     def read(self, index: int, generation: int) -> Reading | None:
-        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired."""
+        """What is known of a task: a Reading, or None when the slot serves another task or its result has expired. Of
+        results with buffers the payload is None here: `Client.read` knows how to look at them."""
 
 @final
 class Reading:
@@ -248,7 +260,7 @@ class Reading:
         """How long a run may last, 0: for ever."""
 
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> Any:
         """The result or the error, encoded; None (whatever the type says) before there is one, or after a crash."""
 
     @property
@@ -275,6 +287,61 @@ class Reading:
     def start_ns(self) -> int: ...
     @property
     def done_ns(self) -> int: ...
+
+# --- large payloads -------------------------------------------------------------------------------------------------
+
+FORMAT_BUFFERS: Final = 8
+"""Or-ed to a format: the payload is an Incoming."""
+
+ARGUMENTS_READ_ONLY: Final[int]
+ARGUMENTS_SHARED: Final[int]
+VIEW_COPY_ON_WRITE: Final[int]
+VIEW_READ_ONLY: Final[int]
+VIEW_SHARED: Final[int]
+
+@final
+class Incoming:
+    """A payload that has arrived. What it looks at stays while any part of it is used."""
+
+    @property
+    def head(self) -> memoryview:
+        """The pickle."""
+
+    @property
+    def buffers(self) -> list[memoryview]:
+        """What the pickle refers to, in order."""
+
+@final
+class Block:
+    """Bytes in the arena that stay as they are as long as this object lives: a bytes-like object."""
+
+    @property
+    def length(self) -> int: ...
+    def clear(self, sparse: bool = False) -> None:
+        """All zeros. `sparse`: of large blocks the memory is given back, and had again page by page."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Hold:
+    """As long as it lives, so does the shared value in the block."""
+
+    @property
+    def block(self) -> int: ...
+    @property
+    def generation(self) -> int:
+        """Which use of the block it is."""
+
+    @property
+    def size(self) -> int:
+        """Of the value, in bytes."""
+
+    def read(self, mode: int = 0, is_copied: bool = False) -> Incoming:
+        """The value's payload; `mode`: VIEW_*. Raises ValueError when the queue is closed here."""
+
+    def release(self) -> bool:
+        """Kept for good so far: from now on it lives as long as somebody holds it. Returns whether that is news."""
 
 # --- the submitting side --------------------------------------------------------------------------------------------
 
@@ -480,10 +547,12 @@ class Options:
         delay_ns: int = 0,
         due_ns: int = 0,
         keeps_running: bool = False,
+        arguments: int = 0,
+        copied: bool = False,
     ) -> None:
         """`limit_ms`: how long a run may last; `ttl_ns`: to be started within; `delay_ns`: not before so much later;
         `due_ns`: not before that time (CLOCK_MONOTONIC); 0: none. `keeps_running`: `cancel()` of its futures leaves a
-        task alone once it runs."""
+        task alone once it runs. `arguments`: 0 or ARGUMENTS_*; `copied`: results are private copies."""
 
     @property
     def max_crashes(self) -> int: ...
@@ -501,6 +570,10 @@ class Options:
     def due_ns(self) -> int: ...
     @property
     def keeps_running(self) -> bool: ...
+    @property
+    def arguments(self) -> int: ...
+    @property
+    def copied(self) -> bool: ...
     @property
     def queue(self) -> int: ...
     @property
@@ -665,9 +738,12 @@ class Client:
     def pending_futures(self) -> list[Future[Any]]:
         """The futures that still wait. A list of its own."""
 
-    def publish(self, kind: int, payload: bytes) -> tuple[int, int] | None:
-        """Put a function's bytes into the table. Returns (row, generation), or None when the table or the arena is
-        full."""
+    def publish(self, kind: int, payload: Any) -> tuple[int, int] | None:
+        """Put a function's bytes, or its Payload, into the table. Returns (row, generation), or None when the table or
+        the arena is full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it."""
+
+    def is_published(self, row: int, generation: int, payload: Any) -> bool:
+        """Whether that row holds this very Payload."""
 
     def unpublish(self, row: int) -> None:
         """Take a function out again. No task may need it any more."""
@@ -682,7 +758,28 @@ class Client:
         """Sleep until something of this client's is done, at most `seconds`; then finish what is done."""
 
     def leave(self) -> None:
-        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told."""
+        """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told. What is
+        looked at becomes this process's own before. Raises OSError when there is no memory for that: then nothing has
+        changed."""
+
+    def strip(self) -> None:
+        """The queue has ended, nobody writes any more: of the arena only what is looked at stays in memory."""
+
+    def put(self, options: Options, payload: Any, keep: bool) -> Hold:
+        """Store a Payload in a block of its own. `keep`: it stays until it is released."""
+
+    def hold(self, block: int, generation: int) -> Hold:
+        """A shared value that another process has stored. Raises LookupError when it is gone."""
+
+    def allocate(self, options: Options, length: int, sparse: bool) -> Block:
+        """So many bytes of the arena, which this process and tasks may write."""
+
+    def share(self, block: int, generation: int, start: int, length: int) -> Block:
+        """Bytes of the arena that somebody else allocated, to be read and written. Raises LookupError when they are
+        gone."""
+
+    def read(self, slot: int, generation: int) -> Reading | None:
+        """As `Space.read`; results with buffers are looked at."""
 
     def cancel_other(self, slot: int, generation: int) -> bool:
         """Cancel a task that has no future here: another client's."""
@@ -760,6 +857,16 @@ class Worker:
         """`load(kind, payload)` decodes a function; `too_large(bytes, room)` makes the error for a result that can
         never fit, `stop_error(limit, task_id, attempts)` the one that stops a task (limit: seconds, None: cancelled);
         `terms_type` and `task_type` are what may carry a Retry as `.retry`."""
+
+    @property
+    def view_mode(self) -> int:
+        """How the arguments that are decoded just now see shared values: VIEW_*."""
+
+    def hold(self, block: int, generation: int) -> Hold:
+        """As `Client.hold`."""
+
+    def share(self, block: int, generation: int, start: int, length: int) -> Block:
+        """As `Client.share`."""
 
     def run_here(self, slot: int, generation: int) -> bool:
         """For a task that waits for another: run that one within it, if it is still queued. Returns whether it has."""

@@ -25,6 +25,8 @@ MAX_QUEUES = 16
 MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
 MAX_WORKERS = 240  # rows of the roster, less some for clients and for those just replaced
 MAX_CONCURRENCY = 10_000  # coroutines of one worker
+ARGUMENTS = ("copy-on-write", "readonly", "shared")  # how tasks see arrays among their arguments
+RESULTS = ("views", "copies")  # what arrays in results are
 MAX_RETRIES = 15  # the attempt has 4 bits in the slot
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 46  # half of what a process can map
@@ -80,6 +82,8 @@ class QueueConfig(Record):
         "grace_period",
         "concurrency",
         "output",
+        "arguments",
+        "results",
     )
 
     workers: int
@@ -104,6 +108,8 @@ class QueueConfig(Record):
     grace_period: float
     concurrency: int
     output: str
+    arguments: str
+    results: str
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -282,6 +288,8 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "grace_period": (DEFAULT_GRACE_PERIOD, _patience),
     "concurrency": (1, _whole_number(1, MAX_CONCURRENCY)),
     "output": ("prefix", _choice("prefix", "plain", "off", "inherit")),
+    "arguments": ("copy-on-write", _choice(*ARGUMENTS)),
+    "results": ("views", _choice(*RESULTS)),
 }
 
 

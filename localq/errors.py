@@ -34,6 +34,7 @@ __all__ = [
     "RemoteTraceback",
     "ResultExpired",
     "SerializationError",
+    "SharedRefLost",
     "SpaceCorrupt",
     "SpaceError",
     "SupervisorLost",
@@ -192,6 +193,12 @@ class ResultExpired(TaskError):
             task_id=task_id,
             attempts=attempts,
         )
+
+
+class SharedRefLost(LocalqError, LookupError):
+    """A SharedRef, or an array of `LocalQueue.empty`, that is no longer there: its last holder let go of it before this
+    process got hold of it, or this process has no part in its queue. Keep the SharedRef, or store the value with
+    `put(value, keep=True)`."""
 
 
 class SpaceError(LocalqError):

@@ -464,6 +464,7 @@ cdef class Client:
     cdef lq_client client
     cdef bint opened
     cdef Pinner pinner
+    cdef object __weakref__
     cdef dict ties                    # by slot: pins of what its task refers to
     cdef uint32_t copying             # threads that copy into blocks just now
     cdef PyObject **futures           # by slot: the future that waits for it

@@ -22,6 +22,7 @@ from localq.client.future import TaskFuture
 from localq.client.publishing import Publisher
 from localq.client.termination import drain_when_terminated, forget
 from localq.codec import Codec
+from localq.shared import take_part
 from localq.tasks import Task
 
 TYPE_CHECKING = False
@@ -74,7 +75,7 @@ class Connection:
             space,
             label,
             os.getpid(),
-            codec=Codec(config.serialization),
+            codec=Codec(config.serialization, buffers=True),
             owner=me,
             future_type=TaskFuture,
             resolve=publisher.resolve,
@@ -84,6 +85,7 @@ class Connection:
             plain=frozenset({str, Task}),
             freeze=_freeze,
         )
+        take_part(space.identity, self.client)
         if hold.output is not None:
             hold.output.listen(lambda: _client_of(me))
             self.client.on_output = hold.output.read

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from localq import _native
-from localq.config import MAX_RETRIES, MOST_SECONDS, QueueConfig
+from localq.config import ARGUMENTS, MAX_RETRIES, MOST_SECONDS, RESULTS, QueueConfig
 from localq.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_seconds", "check_whole", "make_options"]
 
+VIEWS = {"copy-on-write": 0, "readonly": _native.ARGUMENTS_READ_ONLY, "shared": _native.ARGUMENTS_SHARED}
 ENDLESS = 1e9  # seconds: thirty years, and more than that may be infinite, which no clock can count to
 
 
@@ -40,6 +41,8 @@ def make_options(
     metadata: object = None,
     overflow: bool = False,
     keeps_running: bool = False,
+    arguments: str | None = None,
+    results: str | None = None,
 ) -> _native.Options:
     """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is
     kept in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
@@ -72,7 +75,17 @@ def make_options(
         due_ns=0 if eta is None else _due(eta),
         overflow=overflow,
         keeps_running=keeps_running,
+        arguments=VIEWS[_choice("arguments", arguments, ARGUMENTS, config.arguments)],
+        copied=_choice("results", results, RESULTS, config.results) == "copies",
     )
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...], default: str) -> str:
+    if value is None:
+        return default
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ConfigError(f"{name} must be None or {' or '.join(map(repr, choices))}; got {value!r}")
 
 
 def _terms(

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
     from datetime import datetime
     from types import TracebackType
-    from typing import Any, ParamSpec, Self, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+
+    import numpy as np
+    from numpy.typing import ArrayLike, DTypeLike
 
     from localq._native import Reading
     from localq.client.connection import Connection
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from localq.client.mapping import MapResults
     from localq.client.ownership import Ownership
     from localq.client.queue_executor import QueueExecutor
+    from localq.shared import ArrayPlace, SharedRef
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway
@@ -50,10 +54,28 @@ class QueueView:
         self._connection = queue._connection
         self._workers = queue.config.workers
         self._memory = queue.config.memory
+        self._into: ArrayPlace | None = None  # where results go, if not here
         self._is_limited = bool(options.limit_ms or options.default_limit_ms)
         self._submitter = _native.Submitter(queue._client, options, queue._connection)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
+
+    @classmethod
+    def _writing(cls, queue: LocalQueue, options: _native.Options, out: object) -> QueueView:
+        """One whose results are written into an array of the arena."""
+        from localq.client.storage import place_of
+
+        self = cls(queue, options)
+        self._into = place_of(queue._space, queue._space.identity, out)
+        self.delay = self._delay_into  # type: ignore[method-assign]
+        return self
+
+    def _delay_into(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
+        from localq.client.into import Into
+
+        assert self._into is not None
+        future: TaskFuture[Any] = self._submitter.apply(Into(_callable(fn), self._into), args, kwargs)
+        return future
 
     if TYPE_CHECKING:
 
@@ -141,10 +163,20 @@ class QueueView:
             from localq.monitor.progress import MapProgress
 
             shown = MapProgress(total, _name_of(fn), progress)
-        return MapResults(
+        if self._into is not None:
+            from functools import partial
+
+            from localq.client.into import IntoRows, RowResults, with_rows
+
+            entry = self._connection.resolve(IntoRows(_callable(fn), self._into))
+            items, feed, star = with_rows(items, feed, star)
+            make: Any = partial(RowResults, out=self._into.array)
+        else:
+            entry, make = self._connection.resolve(fn), MapResults
+        made: MapResults[R] = make(
             client,
             self._submitter,
-            self._connection.resolve(fn),
+            entry,
             items,
             feed=feed,
             star=star,
@@ -155,6 +187,7 @@ class QueueView:
             return_exceptions=return_exceptions,
             progress=shown,
         )
+        return made
 
 
 class LocalQueue:
@@ -208,6 +241,12 @@ class LocalQueue:
             The same warning from several workers is shown once; in a notebook lines that repeat are counted. While this
             process reads nothing for more than 2 seconds (stopped, or in C code that keeps the GIL) lines may be lost,
             and it says how many.
+        arguments: how tasks see the buffers of their arguments (arrays, columns of frames, bytearrays in them ...), which
+            are not copied for them. "copy-on-write": writing works, costs the pages that are touched, and changes nobody
+            else's data. "readonly": writing is refused. "shared": arrays of `empty`, `zeros` and `asarray` are written
+            for everybody; all others are copy-on-write.
+        results: "views": arrays in results look at the queue's memory, copy-on-write, and keep their part of it as long
+            as they live, also after the queue was closed. "copies": they are copied out of it.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -240,6 +279,8 @@ class LocalQueue:
         grace_period: float = 2.0,
         concurrency: int = 1,
         output: str = "prefix",
+        arguments: str = "copy-on-write",
+        results: str = "views",
     ) -> None:
         config = QueueConfig.check(
             workers=workers,
@@ -264,6 +305,8 @@ class LocalQueue:
             grace_period=grace_period,
             concurrency=concurrency,
             output=output,
+            arguments=arguments,
+            results=results,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,
@@ -291,7 +334,8 @@ class LocalQueue:
         self._space = space
         self._connection = connection
         self._client = connection.client
-        self._view = QueueView(self, make_options(config))
+        self._options = make_options(config)
+        self._view = QueueView(self, self._options)
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
 
     @classmethod
@@ -414,6 +458,9 @@ class LocalQueue:
         eta: datetime | float | None = None,
         full_timeout: float | None = None,
         metadata: object = None,
+        arguments: str | None = None,
+        results: str | None = None,
+        out: np.ndarray[Any, Any] | None = None,
     ) -> QueueView:
         """The same calls with other options: `q.options(priority="high", timeout=5).delay(fn, x)`.
 
@@ -434,6 +481,10 @@ class LocalQueue:
             full_timeout: seconds that a call waits at most while the queue is full; 0: not at all; None: as long as it
                 takes.
             metadata: anything that can be sent; the task reads it as `current_task().metadata`.
+            arguments, results: instead of the queue's; see `LocalQueue`.
+            out: an array of `empty`, `zeros` or `asarray`, or a contiguous part of one. What the function returns is
+                written into it by the worker, converted and broadcast as `numpy.copyto` does; the future's result is an
+                array over the same memory. `map` writes the result of item i into `out[i]` and yields `out[i]`.
 
         Raises:
             ConfigError: an option is not allowed.
@@ -452,8 +503,10 @@ class LocalQueue:
             eta=eta,
             full_timeout=full_timeout,
             metadata=metadata,
+            arguments=arguments,
+            results=results,
         )
-        return QueueView(self, made)
+        return QueueView(self, made) if out is None else QueueView._writing(self, made, out)
 
     def submit_task(
         self,
@@ -553,6 +606,70 @@ class LocalQueue:
             return_exceptions=return_exceptions,
         )
 
+    # large data
+
+    def put(self, value: R, *, keep: bool = False) -> SharedRef[R]:
+        """Store a value once, for any number of tasks: see `SharedRef`, which as an argument stands for its value.
+
+        Later calls that are given the same arrays themselves (those of a megabyte, say) send the name of what was stored as
+        well, as long as the SharedRef lives and they still hold the same bytes.
+
+        Args:
+            keep: the value stays until `SharedRef.delete`, or the end of the queue, also when nobody holds it and when this
+                process ends.
+
+        Raises:
+            SerializationError: it can't be pickled.
+            MemoryError: it is larger than three quarters of the queue's `memory`, or nothing on its way would free enough.
+            QueueClosed: as `delay`.
+        """
+        from localq.client.storage import put
+
+        return put(self._client, self._options, self._space.identity, value, keep)
+
+    def empty(
+        self, shape: int | tuple[int, ...], dtype: DTypeLike = float, *, order: Literal["C", "F"] = "C"
+    ) -> np.ndarray[Any, Any]:
+        """An array in the queue's memory; its contents are what happened to be there.
+
+        As an argument it, or a contiguous part of it, travels by name, whatever its size. Unlike other arguments it is not
+        as it was at the call: tasks see what is in it when they look. They see it as `arguments` says: copy-on-write, read
+        only, or shared, so that what they write is seen here. It lives as long as it, a part of it, or a task that it was
+        given to; also after the queue was closed.
+
+        Args:
+            shape, dtype, order: as for `numpy.empty`; no objects.
+
+        Raises:
+            ConfigError: one of these is not allowed.
+            MemoryError: it is larger than three quarters of the queue's `memory`, or there is no room and nothing on its way
+                that would free some, or the system has no memory.
+            QueueClosed: as `delay`.
+        """
+        from localq.client.storage import allocate
+
+        return allocate(self._client, self._options, shape, dtype, order, "any")
+
+    def zeros(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike = float,
+        *,
+        order: Literal["C", "F"] = "C",
+        sparse: bool = False,
+    ) -> np.ndarray[Any, Any]:
+        """As `empty`, full of zeros. `sparse`: of arrays of a megabyte or more the system's memory is had page by page when it
+        is written or read, not now; if there is none then, the process ends by a signal."""
+        from localq.client.storage import allocate
+
+        return allocate(self._client, self._options, shape, dtype, order, "sparse" if sparse else "zeros")
+
+    def asarray(self, value: ArrayLike, dtype: DTypeLike = None) -> np.ndarray[Any, Any]:
+        """A copy of an array (or of what `numpy.asarray` makes one of) in the queue's memory: as `empty`, and filled."""
+        from localq.client.storage import copied
+
+        return copied(self._client, self._options, value, dtype)
+
     # by id
 
     def get_task_result(self, task_id: str) -> TaskResult[Any] | None:
@@ -596,7 +713,7 @@ class LocalQueue:
         if place is None:
             return None
         self._client.reap()
-        reading = self._space.read(*place)
+        reading = self._client.read(*place)
         return None if reading is None else (reading, place)
 
     def executor(self) -> QueueExecutor:
@@ -740,6 +857,20 @@ def _own(space: _native.Space, config: QueueConfig, door: Doorway | None) -> Con
         if output is not None:
             output.close()
         raise
+
+
+def _callable(fn: Callable[..., Any] | str) -> Callable[..., Any]:
+    """What a registered name calls."""
+    if isinstance(fn, str):
+        from localq.tasks import known_task
+
+        known = known_task(fn)
+        if known is None:
+            raise ConfigError(f"out needs a function that is known here, and no task {fn!r} is registered in this process")
+        return known.fn
+    if not callable(fn):
+        raise ConfigError(f"a function or the name of a task is needed; got {type(fn).__name__}")
+    return fn
 
 
 def _name_of(fn: object) -> str:

@@ -28,6 +28,8 @@ FOR_CLIENTS = (
     "grace_period",
     "concurrency",
     "serialization",
+    "arguments",
+    "results",
 )
 
 LOOK, KILL = b"!", b"x"  # what the client says on the pipe: look at the phase; end at once
@@ -37,6 +39,7 @@ class Brief:
     """Plain values and bytes, so that reading it imports nothing."""
 
     __slots__ = (
+        "arguments",
         "capacity",
         "concurrency",
         "cwd",
@@ -56,6 +59,7 @@ class Brief:
         "queues",
         "result_cache_size",
         "result_ttl",
+        "results",
         "serialization",
         "socket",
         "sys_path",
@@ -63,6 +67,7 @@ class Brief:
         "workers",
     )
 
+    arguments: str
     capacity: int
     concurrency: int
     cwd: str | None
@@ -82,6 +87,7 @@ class Brief:
     queues: tuple[str, ...]
     result_cache_size: int
     result_ttl: float | None
+    results: str
     serialization: str
     socket: tuple[str, int] | None  # where others find the queue, and its inode
     sys_path: list[str]

@@ -21,6 +21,7 @@ from localq.pool.last_words import keep_last_words
 from localq.pool.output import send_output
 from localq.pool.processes import started_at
 from localq.retry import Terms
+from localq.shared import take_part
 from localq.tasks import Task
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         space,
         label,
         os.getpid(),
-        codec=Codec(brief.serialization),
+        codec=Codec(brief.serialization, buffers=True),
         load=decode_function,
         run_coroutine=coroutines,
         too_large=_too_large,
@@ -61,6 +62,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         terms_type=Terms,
         task_type=Task,
     )
+    take_part(space.identity, worker)
     worker.tasks_left = brief.max_tasks_per_child or 0
     signal.signal(signal.SIGTERM, lambda number, frame: worker.recycle())
     signal.signal(signal.SIGURG, lambda number, frame: worker.heed())

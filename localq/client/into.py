@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Results that go into an array of the client: what a worker calls instead of the function, and what reads them back.
+
+Used by the queue, whose `options(out=...)` and `map(out=...)` document it. The array lies in the arena, so a worker writes
+where the client reads.
+"""
+
+from __future__ import annotations
+
+from localq.client.mapping import MapResults
+from localq.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import Any
+
+    import numpy as np
+
+    from localq.client.mapping import Feed, _Chunk
+    from localq.shared import ArrayPlace
+
+__all__ = ["Into", "IntoRows", "RowResults", "with_rows"]
+
+
+class Into:
+    """Calls `fn` and writes what it returns into the array, which becomes the result."""
+
+    def __init__(self, fn: Callable[..., Any], place: ArrayPlace) -> None:
+        self.fn = fn
+        self.__qualname__ = str(getattr(fn, "__qualname__", type(fn).__name__))
+        self._place = place  # in a worker: the array itself
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = self.fn(*args, **kwargs)
+        return self._write_later(result) if hasattr(result, "__await__") else self._write(result)
+
+    async def _write_later(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._write(await coroutine)
+
+    def _write(self, result: Any) -> Any:
+        import numpy as np
+
+        out: Any = self._place
+        np.copyto(out, result, casting="same_kind")
+        return out
+
+
+class IntoRows:
+    """The same for an item of a map: called with its number before its arguments, it writes into that row."""
+
+    def __init__(self, fn: Callable[..., Any], place: ArrayPlace) -> None:
+        self.fn = fn
+        self.__qualname__ = str(getattr(fn, "__qualname__", type(fn).__name__))
+        self._place = place
+
+    def __call__(self, row: int, *args: Any) -> Any:
+        result = self.fn(*args)
+        return self._write_later(row, result) if hasattr(result, "__await__") else self._write(row, result)
+
+    async def _write_later(self, row: int, coroutine: Coroutine[Any, Any, Any]) -> int:
+        return self._write(row, await coroutine)
+
+    def _write(self, row: int, result: Any) -> int:
+        out: Any = self._place
+        if row >= len(out):
+            raise IndexError(f"item {row} has no row: out has {len(out)}")
+        out[row] = result
+        return row
+
+
+class RowResults(MapResults["Any"]):
+    """What `map(out=...)` returns: the rows of the array, as they are written."""
+
+    def __init__(self, *args: Any, out: np.ndarray[Any, Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._out = out
+
+    def _open(self, chunk: _Chunk) -> tuple[bool, list[Any]]:
+        pairs, rows = super()._open(chunk)
+        if not pairs:
+            return False, [self._out[row] for row in rows]
+        return True, [(ok, self._out[row] if ok else row) for ok, row in rows]
+
+
+def with_rows(
+    items: Iterator[Any], feed: Feed | None, star: bool
+) -> tuple[Iterator[tuple[Any, ...]], Feed | None, bool]:
+    """The items with their numbers before them, to be called with `*item`."""
+    if feed is not None:
+        raise ConfigError("out needs items that are here: an async iterable can't be mapped into an array")
+    numbered = ((row, *item) for row, item in enumerate(items)) if star else enumerate(items)
+    return numbered, None, True

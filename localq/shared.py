@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""Values and arrays that live in a queue's shared memory, and how they are named in pickles.
+
+`SharedRef` is what `LocalQueue.put` returns. Used by the client, which stores them, by the picklers, which write their
+names, and by whoever unpickles such a name: a worker, or another client. A name means something only in a process that
+is part of that queue, so each such process tells here which part it is.
+"""
+
+from __future__ import annotations
+
+from _weakref import ref  # the module `weakref` is dearer, and workers load this one
+
+from localq.errors import SharedRefLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Generic, Protocol, TypeVar
+
+    from localq import _native
+
+    R_co = TypeVar("R_co", covariant=True)
+
+    class Home(Protocol):
+        """A part that this process has in a queue: a client or a worker of the native core."""
+
+        def hold(self, block: int, generation: int) -> _native.Hold: ...
+        def share(self, block: int, generation: int, start: int, length: int) -> _native.Block: ...
+
+    Base = Generic[R_co]
+else:
+    from types import GenericAlias
+
+    class Base:
+        __slots__ = ()
+
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+__all__ = ["ArrayPlace", "SharedRef", "named_value", "take_part"]
+
+
+class SharedRef(Base["R_co"] if TYPE_CHECKING else Base):
+    """A value that was stored once in a queue's shared memory, for any number of tasks.
+
+        frame = q.put(load("trips.parquet"))
+        futures = [q.delay(busiest_hour, frame, city) for city in cities]   # each task sends a few bytes
+
+    As an argument of a task, also deep within lists, tuples, dicts and objects, it stands for its value, which arrives
+    without being copied: buffers in it (arrays, columns) are views of the one block, copy-on-write, so a task that writes
+    changes nobody else's data. In a result it stays a SharedRef.
+
+    The value lives as long as somebody holds a SharedRef of it, or a task on its way refers to it, or some array still
+    looks at it; `put(value, keep=True)` keeps it until `delete`, or the end of the queue.
+    """
+
+    __slots__ = ("__weakref__", "_format", "_hold", "_identity")
+
+    _format: int
+    _hold: _native.Hold
+    _identity: int
+
+    def __init__(self, identity: int, format: int, hold: _native.Hold) -> None:  # noqa: A002 - the word for it everywhere
+        self._identity = identity
+        self._format = format
+        self._hold = hold
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in the queue's memory."""
+        return self._hold.size
+
+    def get(self, *, copy: bool = False) -> R_co:
+        """The value, built anew at each call; its buffers are copy-on-write views. `copy`: private copies instead, which
+        need nothing of the queue.
+
+        Raises:
+            QueueClosed: this process has closed the queue.
+        """
+        return _load(self._hold, self._format, 0, copy)
+
+    def delete(self) -> None:
+        """End what `put(value, keep=True)` promised: from now on the value lives only as long as somebody holds it. May
+        be called by any process, and again."""
+        self._hold.release()
+
+    @property
+    def _name(self) -> tuple[int, int, int, int]:
+        """What finds the value in another process of the queue: queue, block, use of the block, format."""
+        return self._identity, self._hold.block, self._hold.generation, self._format
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, self._name
+
+    def __eq__(self, other: object) -> bool:
+        return self._name == other._name if isinstance(other, SharedRef) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __repr__(self) -> str:
+        return f"<SharedRef {self._identity & 0xFFFFFFFF:08x}:{self._hold.block:x} {self.nbytes:,} bytes>"
+
+
+class ArrayPlace:
+    """Where in the arena an array lies. Unpickled, it is that array itself: written there, it is seen by all."""
+
+    __slots__ = ("_place", "array")
+
+    def __init__(self, identity: int, place: tuple[int, int, int], array: Any) -> None:
+        self.array = array
+        self._place = identity, *place
+
+    @property
+    def _name(self) -> tuple[int, int, int, int]:
+        return self._place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        array = self.array
+        order = "C" if array.flags.c_contiguous else "F"
+        return _array_at, (*self._place, array.dtype, array.shape, order)
+
+
+# Names. What a process is in a queue it says with `take_part`; the rest is asked of that.
+
+_homes: dict[int, list[ref[Any]]] = {}  # unpickling is told nothing but the name, so this belongs to the process
+
+
+def take_part(identity: int, home: Home) -> None:
+    """From now on names of that queue's values mean something in this process, as long as `home` lives."""
+    others = [known for known in _homes.get(identity, ()) if known() is not None]
+    _homes[identity] = [*others, ref(home)]
+
+
+def named_value(identity: int, block: int, generation: int, format: int) -> Any:  # noqa: A002
+    """The value itself: what a SharedRef among a task's arguments becomes."""
+    home = _home(identity)
+    return _load(_held(home, block, generation), format, getattr(home, "view_mode", 0), copy=False)
+
+
+def _reopened(identity: int, block: int, generation: int, format: int) -> SharedRef[Any]:  # noqa: A002
+    return SharedRef(identity, format, _held(_home(identity), block, generation))
+
+
+def _array_at(
+    identity: int, block: int, generation: int, start: int, dtype: Any, shape: tuple[int, ...], order: Any
+) -> Any:
+    import math
+
+    from numpy import ndarray
+
+    try:
+        memory = _home(identity).share(block, generation, start, math.prod(shape) * dtype.itemsize)
+    except LookupError as error:
+        raise SharedRefLost(str(error)) from None
+    return ndarray(shape, dtype, memory, order=order)
+
+
+def _home(identity: int) -> Home:
+    for known in _homes.get(identity, ()):
+        home: Home | None = known()
+        if home is not None and getattr(home, "is_ours", True):
+            return home
+    raise SharedRefLost("this process is no part of the queue that it was stored in: attach to the queue first")
+
+
+def _held(home: Home, block: int, generation: int) -> _native.Hold:
+    try:
+        return home.hold(block, generation)
+    except LookupError as error:
+        raise SharedRefLost(str(error)) from None
+
+
+def _load(hold: _native.Hold, format: int, mode: int, copy: bool) -> Any:  # noqa: A002
+    from localq.codec import decode_parts
+
+    try:
+        parts = hold.read(mode, copy)
+    except ValueError as error:
+        from localq.errors import QueueClosed
+
+        raise QueueClosed(str(error)) from None
+    return decode_parts(format, parts)
