@@ -36,7 +36,7 @@ else:
         __class_getitem__ = classmethod(GenericAlias)
 
 
-__all__ = ["ArrayPlace", "SharedRef", "named_value", "take_part"]
+__all__ = ["ArrayPlace", "SharedRef", "named_value", "recipe", "take_part"]
 
 
 class SharedRef(Base["R_co"] if TYPE_CHECKING else Base):
@@ -118,6 +118,12 @@ class ArrayPlace:
         array = self.array
         order = "C" if array.flags.c_contiguous else "F"
         return _array_at, (*self._place, array.dtype, array.shape, order)
+
+
+def recipe(value: SharedRef[Any] | ArrayPlace, refs: list[tuple[int, int]], resolve: bool) -> Any:
+    """How to pickle one of the two: as its name, whose block is added to `refs`. `resolve`: a SharedRef as its value."""
+    refs.append(value._name[1:3])
+    return (named_value, value._name) if resolve and isinstance(value, SharedRef) else value.__reduce__()
 
 
 # Names. What a process is in a queue it says with `take_part`; the rest is asked of that.

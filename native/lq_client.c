@@ -11,6 +11,8 @@
 #define SPARE_SHARE 16u /* at most this part of all slots is kept for oneself: other clients want some, too */
 #define SPARE_LEAST 64u
 #define RESULTS_SHARE 4u /* this part of the arena is not for arguments: what is finished must find room, or nothing goes on */
+#define LARGE_SHARE 16u   /* large cached results may hold this part of the arena */
+#define LARGE_MOST (256ull << 20)
 #define LEAVE_PASSES 16 /* each leaves fewer labels, unless a ring is full */
 #define TICK_NS 100000000   /* a lost wake-up (its sender stopped between push and ring) costs at most this */
 
@@ -22,6 +24,7 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
         entries *= 2;
     *client = (struct lq_client){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS};
     client->cache_limit = space->header->sizes.result_cache;
+    client->large_limit = space->header->sizes.memory / LARGE_SHARE < LARGE_MOST ? space->header->sizes.memory / LARGE_SHARE : LARGE_MOST;
     client->cache.kept_from = (space->arena.count - 1) / RESULTS_SHARE;
     client->spare_limit = slots / SPARE_SHARE < SPARE_LEAST ? SPARE_LEAST : slots / SPARE_SHARE;
     client->recent_mask = entries - 1;
@@ -152,6 +155,36 @@ static enum lq_status evict_oldest_(struct lq_client *client, uint32_t most)
         return LQ_OK;
     }
     return LQ_EMPTY;
+}
+
+/* The large one that came first. The youngest stays whatever its size: it may be asked for by its id. */
+static void evict_large_(struct lq_client *client)
+{
+    uint64_t at = client->large_head++ % LQ_LARGE_KEPT;
+    uint64_t entry = client->large[at];
+    uint32_t index = (uint32_t)(entry & LQ_INDEX_MASK);
+    client->large_sum -= client->large_bytes[at];
+    if (!is_current_(client, entry))
+        return; /* evicted before, or read since, and then it is younger: the other list has it */
+    uint64_t word = lq_load(&lq_space_slot(client->space, index)->word);
+    client->cached--;
+    client->stamps[index]++;
+    if (lq_space_evict(client->space, &client->cache, client->me, index, word) == LQ_OK)
+        keep_spare_(client, index);
+}
+
+/* The slot has just been remembered; its result has a block of that size. */
+static void weigh_(struct lq_client *client, uint32_t index, uint64_t room)
+{
+    if (room < LQ_LARGE_BYTES)
+        return;
+    if (client->large_tail - client->large_head == LQ_LARGE_KEPT)
+        evict_large_(client);
+    client->large[client->large_tail % LQ_LARGE_KEPT] = (uint64_t)client->stamps[index] << 32 | index;
+    client->large_bytes[client->large_tail++ % LQ_LARGE_KEPT] = room;
+    client->large_sum += room;
+    while (client->large_sum > client->large_limit && client->large_tail - client->large_head > 1)
+        evict_large_(client);
 }
 
 enum lq_status lq_client_shrink(struct lq_client *client)
@@ -338,6 +371,9 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
         lq_arena_drop(&space->arena, &client->cache, client->me, slot->args_block,
                       lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
     LQ_FAULT("client_consume:dropped");
+    uint64_t room = 0;
+    if (slot->result_block != LQ_NO_BLOCK)
+        lq_space_block(space, slot->result_block, &room);
     for (;;) {
         uint64_t word = lq_load(&slot->word);
         if (lq_word_state(word) != LQ_SLOT_DONE)
@@ -348,6 +384,7 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
     LQ_FAULT("client_consume:cached");
     client->pending--;
     remember_(client, index);
+    weigh_(client, index, room);
     while (evict_oldest_(client, client->cache_limit) == LQ_OK)
         ;
     /* The next to be evicted is a cold line: ask for it now. */

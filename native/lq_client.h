@@ -9,6 +9,9 @@
  */
 #include "lq_look.h"
 
+#define LQ_LARGE_KEPT 256u    /* large results that stay cached at most */
+#define LQ_LARGE_BYTES 65536u /* ... each of this size or more */
+
 struct lq_client {
     struct lq_space *space;
     lq_label me;
@@ -26,6 +29,12 @@ struct lq_client {
     uint32_t recent_mask;
     uint32_t cached;          /* entries that are current */
     uint32_t cache_limit;
+    /* The large ones among them, in the order in which they came: (slot, stamp), as above. They give way by their bytes, so that their
+       blocks serve the next ones, warm, instead of filling the arena. */
+    uint64_t large[LQ_LARGE_KEPT];
+    uint64_t large_bytes[LQ_LARGE_KEPT];
+    uint64_t large_head, large_tail;
+    uint64_t large_sum, large_limit;
     uint32_t free_cursor, function_cursor;
     uint32_t pending;         /* submitted and not yet consumed */
     uint32_t spin_ns;         /* how long sleeping is put off; adapts */
