@@ -9,37 +9,35 @@ from __future__ import annotations
 import functools
 import sys
 from dis import get_instructions
-from io import BytesIO, TextIOWrapper
+from io import TextIOWrapper
 from types import CodeType
 from weakref import WeakKeyDictionary, WeakSet
 
 import cloudpickle
 
+from localq.reducers import has_plain_memory, reduce
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ByValuePickler", "Names", "dumps", "names"]
+__all__ = ["ByValuePickler", "ByValueProber", "Names", "names"]
 
 _CachedFunction = type(functools.cache(lambda: None))
-
-
-def dumps(value: object, protocol: int) -> bytes:
-    """Pickle `value` with everything in it that cannot be imported by name."""
-    file = BytesIO()
-    ByValuePickler(file, protocol).dump(value)
-    return file.getvalue()
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle, except that our classes stay ours, cached functions can travel, and no type is changed."""
 
     def reducer_override(self, value: object) -> object:
+        reduced = reduce(value)
+        if reduced is not NotImplemented:
+            return reduced
         if type(value) is _CachedFunction and (value.__module__ == "__main__" or "<locals>" in value.__qualname__):
             parameters = value.cache_parameters()
             return _cached, (value.__wrapped__, parameters["maxsize"], parameters["typed"])
-        if type(value) is memoryview or (type(value) is TextIOWrapper and value not in (sys.stdout, sys.stderr)):
-            # cloudpickle would send bytes and the text of the file: values of another type.
+        if type(value) is TextIOWrapper and value not in (sys.stdout, sys.stderr):
+            # cloudpickle would send the text of the file: a value of another type.
             raise TypeError(f"cannot pickle {type(value).__name__!r} object")
         reduced = super().reducer_override(value)
         if isinstance(value, type) and isinstance(reduced, tuple) and len(reduced) == 6:
@@ -49,6 +47,13 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
             make, arguments, state, _, _, set_state = reduced
             return make, arguments, (set_state, state), None, None, _set_class_state
         return reduced
+
+
+class ByValueProber(ByValuePickler):
+    """As the prober of `localq.pickling`: takes for granted that memory can be copied."""
+
+    def reducer_override(self, value: object) -> object:
+        return (type, (type(value),)) if has_plain_memory(value) else super().reducer_override(value)
 
 
 # cloudpickle gives back the class that was sent when an instance of it comes home, but then sets every attribute

@@ -14,24 +14,36 @@ from localq.lookup import decode_function
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
-    Payload = bytes | bytearray | memoryview
+    class Parts(Protocol):
+        """A `Payload` on the other side: where it lies in memory."""
 
-__all__ = ["FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "refused_call"]
+        @property
+        def head(self) -> memoryview: ...
+        @property
+        def buffers(self) -> list[memoryview]: ...
+
+    Flat = bytes | bytearray | memoryview
+    Packed = Any  # bytes or a Payload: whoever takes one takes the other
+
+__all__ = ["FORMAT_BUFFERS", "FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "refused_call"]
 
 FORMAT_MSGPACK = 0  # written and read by the native side alone
 FORMAT_PICKLE = 1
 FORMAT_JSON = 2
+FORMAT_BUFFERS = 8  # a flag beside FORMAT_PICKLE: not bytes but a Payload, and on the other side an object of its parts
 
 
 class Codec:
-    """How one queue encodes. `fast` says that the native side may try MessagePack before it asks here."""
+    """How one queue encodes. `fast` says that the native side may try MessagePack before it asks here, `buffers` that
+    what is large may come as a `Payload`."""
 
-    __slots__ = ("_format", "fast")
+    __slots__ = ("_buffers", "_format", "fast")
 
-    def __init__(self, serialization: str) -> None:
+    def __init__(self, serialization: str, buffers: bool = False) -> None:
         self.fast = serialization == "msgpack"
+        self._buffers = buffers
         self._format = FORMAT_JSON if serialization == "json" else FORMAT_PICKLE
 
     def encode_call(
@@ -40,35 +52,36 @@ class Codec:
         kwargs: dict[str, object],
         metadata: object | None = None,
         function: Callable[..., object] | str | None = None,
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, Packed]:
         """One call as (format, payload); `function` is given only where it must travel with its arguments.
 
         Raises:
             SerializationError: an argument, the metadata or the function cannot travel; it says which.
         """
         from localq.functions import encode_function
-        from localq.pickling import dumps
 
         encoded = None if function is None else encode_function(function)
         if self._format == FORMAT_JSON:
             return FORMAT_JSON, _encode_json_call(args, kwargs, metadata, encoded)
         try:
-            return FORMAT_PICKLE, dumps((args, kwargs, metadata, encoded))
+            return self._pack((args, kwargs, metadata, encoded))
         except Exception as error:
             raise refused_call(args, kwargs, metadata, error) from error
 
     def decode_call(
         self,
         format: int,  # noqa: A002 - the word for it everywhere
-        payload: Payload,
+        payload: Flat | Parts,
     ) -> tuple[tuple[Any, ...], dict[str, Any], Any, Callable[..., Any] | None]:
         """The (args, kwargs, metadata, function) of `encode_call`."""
         args, kwargs, metadata, encoded = (
-            _decode_json_call(payload) if format == FORMAT_JSON else _load(format, payload)
+            _decode_json_call(payload)  # type: ignore[arg-type]  # has no parts
+            if format == FORMAT_JSON
+            else _load(format, payload)
         )
         return args, kwargs, metadata, None if encoded is None else decode_function(*encoded)
 
-    def encode_value(self, value: object, where: str = "result") -> tuple[int, bytes]:
+    def encode_value(self, value: object, where: str = "result") -> tuple[int, Packed]:
         """One value as (format, payload). `where` names it in the error.
 
         Raises:
@@ -76,18 +89,18 @@ class Codec:
         """
         if self._format == FORMAT_JSON:
             return FORMAT_JSON, _encode_json(value, where)
-        from localq.pickling import dumps
-
         try:
-            return FORMAT_PICKLE, dumps(value)
+            return self._pack(value)
         except Exception as error:
             raise _refused(where, value, error) from error
 
-    def decode_value(self, format: int, payload: Payload) -> Any:  # noqa: A002
+    def decode_value(self, format: int, payload: Flat | Parts) -> Any:  # noqa: A002
         """The value of `encode_value`."""
-        return _decode_json(payload) if format == FORMAT_JSON else _load(format, payload)
+        if format == FORMAT_JSON:
+            return _decode_json(payload)  # type: ignore[arg-type]  # has no parts
+        return _load(format, payload)
 
-    def encode_items(self, items: list[object]) -> tuple[int, bytes]:
+    def encode_items(self, items: list[object]) -> tuple[int, Packed]:
         """The items of a chunk as (format, payload).
 
         Raises:
@@ -97,16 +110,14 @@ class Codec:
             for index, item in enumerate(items):
                 _encode_json(item, f"item {index}")
             return FORMAT_JSON, _encode_json(list(items), "items")
-        from localq.pickling import dumps
-
         try:
-            return FORMAT_PICKLE, dumps(items)
+            return self._pack(items)
         except Exception as error:
             for index, item in enumerate(items):
                 _raise_blame(f"item {index}", item, error)
             raise _refused("items", items, error) from error
 
-    def decode_items(self, format: int, payload: Payload) -> list[Any]:  # noqa: A002
+    def decode_items(self, format: int, payload: Flat | Parts) -> list[Any]:  # noqa: A002
         """The items of `encode_items`."""
         items: list[Any] = self.decode_value(format, payload)
         return items
@@ -117,19 +128,33 @@ class Codec:
 
         return encode_error(error)
 
-    def decode_error(self, payload: Payload, task_id: str | None = None, attempts: int = 0) -> BaseException:
+    def decode_error(self, payload: Flat, task_id: str | None = None, attempts: int = 0) -> BaseException:
         """The exception of `encode_error`, of the same type where it can be rebuilt, else a `TaskFailed`."""
         from localq.remote_errors import decode_error
 
         return decode_error(payload, task_id, attempts)
 
+    def _pack(self, value: object) -> tuple[int, Packed]:
+        if not self._buffers:
+            from localq.pickling import dumps
 
-def _load(format: int, payload: Payload) -> Any:  # noqa: A002
-    if format != FORMAT_PICKLE:
-        raise ValueError(f"payload format {format} is not one that Python reads")
-    from _pickle import loads
+            return FORMAT_PICKLE, dumps(value)
+        from localq.pickling import pack
 
-    return loads(payload)
+        packed = pack(value)
+        return FORMAT_PICKLE if type(packed) is bytes else FORMAT_PICKLE | FORMAT_BUFFERS, packed
+
+
+def _load(format: int, payload: Any) -> Any:  # noqa: A002
+    if format == FORMAT_PICKLE:
+        from _pickle import loads
+
+        return loads(payload)
+    if format == FORMAT_PICKLE | FORMAT_BUFFERS:
+        from localq.pickling import unpack
+
+        return unpack(payload.head, payload.buffers)
+    raise ValueError(f"payload format {format} is not one that Python reads")
 
 
 # Blame. Which value it was is found first, then which part of it.
@@ -142,11 +167,11 @@ def refused_call(
     error: Exception,
     encode: Callable[[object], object] | None = None,
 ) -> SerializationError:
-    """Which argument of a call it is that `encode` (None: `localq.pickling.dumps`) refuses with `error`."""
-    from localq.pickling import blame, describe, dumps
+    """Which argument of a call it is that `encode` (None: `localq.pickling.probe`) refuses with `error`."""
+    from localq.pickling import blame, describe, probe
 
     for where, value in _named_values(args, kwargs, metadata):
-        culprit = blame(value, encode or dumps)
+        culprit = blame(value, encode or probe)
         if culprit is not None:
             return SerializationError(where, culprit.path, culprit.type_name, culprit.reason)
     return SerializationError("arguments", "", "tuple", describe(error))
@@ -187,7 +212,7 @@ def _encode_json_call(
     return json.encode([args, kwargs, metadata, function])  # the function's bytes go as base64
 
 
-def _decode_json_call(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any], Any, tuple[int, bytes] | None]:
+def _decode_json_call(payload: Flat) -> tuple[tuple[Any, ...], dict[str, Any], Any, tuple[int, bytes] | None]:
     args, kwargs, metadata, function = _decode_json(payload)
     if function is not None:
         from binascii import a2b_base64
@@ -217,7 +242,7 @@ def _encode_json(value: object, where: str) -> bytes:
     return payload
 
 
-def _decode_json(payload: Payload) -> Any:
+def _decode_json(payload: Flat) -> Any:
     from msgspec import json
 
     return json.decode(payload)

@@ -2,25 +2,33 @@
 """Any Python object to bytes: by reference what the other side can import, by value what it cannot.
 
 Used by `localq.functions` and `localq.codec`. Protocol 5 of the C pickler first; cloudpickle, whose import and
-whose work are much dearer, only for objects that need it. The way back is `pickle.loads` for both.
+whose work are much dearer, only for objects that need it. `dumps` puts everything into the pickle; `pack` leaves large
+contents where they are, beside it. The ways back, for either pickler: `pickle.loads`, and `unpack`.
 """
 
 from __future__ import annotations
 
 import sys
-from _pickle import Pickler  # `pickle` itself imports `re` and more, 8 ms that no task needs
+from _pickle import Pickler, UnpicklingError, loads  # `pickle` itself imports `re` and more, 8 ms that no task needs
+from sys import modules
 from types import FunctionType, MethodType
 
+from localq.payload import Payload
 from localq.record import Record
+from localq.reducers import OTHER_MODULES, array_reducers, has_plain_memory, reduce, reduce_other
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pickle import PickleBuffer
     from typing import Any
 
-__all__ = ["Blame", "blame", "by_reference", "dumps", "type_name"]
+__all__ = ["Blame", "blame", "by_reference", "dumps", "pack", "probe", "type_name", "unpack"]
 
 PROTOCOL = 5
+
+ASIDE = 4096  # bytes of contents from which it pays to keep them out of the pickle
+LARGE = 65_536  # bytes of a pickle from which it pays not to join its pieces
 
 
 def by_reference(value: object) -> tuple[str, str] | None:
@@ -47,20 +55,107 @@ def dumps(value: object) -> bytes:
     Raises:
         Exception: whatever pickling raised, the value's own code included.
     """
-    chunks = _Chunks()
+    if not _Pickler.arrays and "numpy" in modules:
+        _Pickler.meet_arrays()
     try:
-        _Pickler(chunks, PROTOCOL).dump(value)
+        pieces = _Pieces()
+        _Pickler(pieces, PROTOCOL).dump(value)
     except Exception:  # noqa: BLE001 - the pickler, or the value's own code; the other pickler has the last word
-        from localq import by_value
+        from localq.by_value import ByValuePickler
 
-        return by_value.dumps(value, PROTOCOL)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        pieces = _Pieces()
+        ByValuePickler(pieces, PROTOCOL).dump(value)
+    return b"".join(pieces)
 
 
-class _Chunks(list[bytes]):
-    """What the pickler writes: large parts arrive alone and are copied once, when joined."""
+def pack(value: object) -> bytes | Payload:
+    """As `dumps`, but what is large stays apart: neither copied nor joined.
+
+    A `Payload` where there are contents of `ASIDE` bytes or more that can be taken as they are, or where the pickle is
+    longer than `LARGE` and has several pieces; else bytes. Until it is written or frozen it changes with the value.
+
+    Raises:
+        Exception: as `dumps`.
+    """
+    if not _Pickler.arrays and "numpy" in modules:
+        _Pickler.meet_arrays()
+    try:
+        pieces = _Pieces()
+        _Pickler(pieces, PROTOCOL, True, pieces.take).dump(value)
+    except Exception:  # noqa: BLE001 - as in `dumps`
+        from localq.by_value import ByValuePickler
+
+        pieces = _Pieces()
+        ByValuePickler(pieces, PROTOCOL, pieces.take).dump(value)
+    if pieces.buffers:
+        return Payload(pieces, pieces.buffers)
+    if len(pieces) > 1 and sum(map(len, pieces)) > LARGE:
+        return Payload(pieces)
+    return b"".join(pieces)
+
+
+def unpack(head: bytes | bytearray | memoryview, buffers: list[memoryview]) -> Any:
+    """The value of a `Payload`: its pieces joined, and its buffers, whose memory the value keeps.
+
+    Raises:
+        ValueError: there are more, or fewer, buffers than the pickle refers to.
+        Exception: whatever unpickling raised, the value's own code included.
+    """
+    left = iter(buffers)
+    try:
+        value = loads(head, buffers=left)
+    except UnpicklingError as error:
+        if "out-of-band buffers" not in str(error):
+            raise
+        raise ValueError(f"a payload has {len(buffers)} buffers and refers to more; it is damaged") from error
+    if next(left, None) is not None:
+        raise ValueError(f"a payload has {len(buffers)} buffers and refers to fewer; it is damaged")
+    return value
+
+
+def probe(value: object) -> None:
+    """Ask whether `value` can be pickled, without a copy of what is large in it.
+
+    Raises:
+        Exception: as `dumps`.
+    """
+    try:
+        _Prober(_Nowhere(), PROTOCOL, buffer_callback=_pass_over).dump(value)
+    except Exception:  # noqa: BLE001 - as in `dumps`
+        from localq.by_value import ByValueProber
+
+        ByValueProber(_Nowhere(), PROTOCOL, _pass_over).dump(value)
+
+
+class _Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytearray
+    """What the pickler writes: large parts arrive alone, as they are. And what stays beside it."""
+
+    buffers: list[memoryview] | None = None
 
     write = list.append
+
+    def take(self, buffer: PickleBuffer) -> bool:
+        """As `buffer_callback`: whether the buffer is to go into the pickle after all."""
+        view = buffer.raw()
+        if view.nbytes < ASIDE:
+            return True
+        if self.buffers is None:
+            self.buffers = []
+        self.buffers.append(view)
+        return False
+
+
+class _Nowhere:
+    """For the pickler to write to."""
+
+    def write(self, piece: object) -> None: ...
+
+
+def _pass_over(buffer: PickleBuffer) -> bool:
+    return False
+
+
+MODULES = frozenset(("__main__", *OTHER_MODULES))  # of values that `_Pickler` looks at more closely
 
 
 class _Pickler(Pickler):
@@ -69,10 +164,31 @@ class _Pickler(Pickler):
     Lambdas, local functions and everything else that its name does not lead to make the pickler itself fail.
     """
 
+    arrays: type | tuple[()] = ()  # numpy's, once it is loaded: most workers never load it
+
+    @classmethod
+    def meet_arrays(cls) -> None:
+        """Know them from now on. Asked for until numpy is there."""
+        known = array_reducers()
+        if known is not None:
+            cls.arrays = known.Array
+
     def reducer_override(self, value: object) -> Any:
-        if getattr(value, "__module__", None) == "__main__":
+        if isinstance(value, self.arrays):
+            return reduce(value)
+        module = getattr(value, "__module__", None)
+        if module not in MODULES:
+            return NotImplemented
+        if module == "__main__":
             raise TypeError("an object of __main__ must go by value")
-        return NotImplemented
+        return reduce_other(value)
+
+
+class _Prober(_Pickler):
+    """Takes for granted that memory can be copied."""
+
+    def reducer_override(self, value: object) -> Any:
+        return (type, (type(value),)) if has_plain_memory(value) else super().reducer_override(value)
 
 
 class Blame(Record):
@@ -95,7 +211,7 @@ MAX_BLAME_DEPTH = 32
 MAX_BLAME_TRIES = 2000  # each pickles a part: bounds the time a large value with a bad part takes
 
 
-def blame(value: object, dumps: Callable[[object], object] = dumps) -> Blame | None:
+def blame(value: object, dumps: Callable[[object], object] = probe) -> Blame | None:
     """Find the smallest part of `value` that `dumps` refuses; None when it accepts the whole.
 
     Walks containers, attributes, closures and globals of functions, as far as the limits above allow.
@@ -164,8 +280,16 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     elif type(value) in (set, frozenset):
         assert isinstance(value, set | frozenset)
         yield from ((f"{{{_short(part)}}}", part) for part in list(value))
+    elif isinstance(value, _Pickler.arrays) and value.dtype.kind == "O":  # type: ignore[attr-defined]
+        yield from _parts_of_array(value)
     else:
         yield from _parts_of_instance(value)
+
+
+def _parts_of_array(array: Any) -> Iterator[tuple[str, object]]:
+    from numpy import ndenumerate
+
+    yield from ((f"[{', '.join(map(str, index))}]", item) for index, item in ndenumerate(array))
 
 
 def _parts_of_function(function: FunctionType) -> Iterator[tuple[str, object]]:

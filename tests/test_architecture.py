@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors", "caller_errors", "pool_errors", "markup", "record", "model", "config", "machine", "addresses"),
     ("_native",),
-    ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "pickling", "by_value", "captures"),
+    ("payload", "reducers", "pickling", "by_value"),
+    ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "captures"),
     ("pool",),
     ("monitor",),
     ("client", "joblib"),

@@ -146,8 +146,8 @@ def test_a_large_value_is_one_plain_pickle(codec: Codec) -> None:
 
 
 def test_an_unknown_format_is_an_error(codec: Codec) -> None:
-    with pytest.raises(ValueError, match="format 9"):
-        codec.decode_value(9, b"")
+    with pytest.raises(ValueError, match="format 7"):
+        codec.decode_value(7, b"")
 
 
 @pytest.mark.parametrize("serialization", ["msgpack", "pickle", "json"])
@@ -325,10 +325,8 @@ def test_a_value_whose_own_code_raises_is_to_blame(codec: Codec, error: Exceptio
 
 
 def test_a_value_is_refused_rather_than_changed_into_another_type(codec: Codec) -> None:
-    with open(os.devnull) as file, memoryview(b"x") as view:
-        for value in (file, view):
-            with pytest.raises(SerializationError, match="cannot pickle"):
-                codec.encode_value([value, lambda: 1])
+    with open(os.devnull) as file, pytest.raises(SerializationError, match="cannot pickle"):
+        codec.encode_value([file, lambda: 1])
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
