@@ -20,6 +20,7 @@ from localq.reducers import has_plain_memory, reduce
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["ByValuePickler", "ByValueProber", "Names", "names"]
 
@@ -29,7 +30,11 @@ _CachedFunction = type(functools.cache(lambda: None))
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle, except that our classes stay ours, cached functions can travel, and no type is changed."""
 
+    names: Any = None  # as in `localq.pickling`: who notes the shared values
+
     def reducer_override(self, value: object) -> object:
+        if self.names is not None and type(value).__module__ == "localq.shared":
+            return self.names.name(value)
         reduced = reduce(value)
         if reduced is not NotImplemented:
             return reduced

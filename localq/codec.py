@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Flat = bytes | bytearray | memoryview
     Packed = Any  # bytes or a Payload: whoever takes one takes the other
 
-__all__ = ["FORMAT_BUFFERS", "FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "refused_call"]
+__all__ = ["FORMAT_BUFFERS", "FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "decode_parts", "refused_call"]
 
 FORMAT_MSGPACK = 0  # written and read by the native side alone
 FORMAT_PICKLE = 1
@@ -64,7 +64,7 @@ class Codec:
         if self._format == FORMAT_JSON:
             return FORMAT_JSON, _encode_json_call(args, kwargs, metadata, encoded)
         try:
-            return self._pack((args, kwargs, metadata, encoded))
+            return self._pack((args, kwargs, metadata, encoded), resolve=True)
         except Exception as error:
             raise refused_call(args, kwargs, metadata, error) from error
 
@@ -111,7 +111,7 @@ class Codec:
                 _encode_json(item, f"item {index}")
             return FORMAT_JSON, _encode_json(list(items), "items")
         try:
-            return self._pack(items)
+            return self._pack(items, resolve=True)
         except Exception as error:
             for index, item in enumerate(items):
                 _raise_blame(f"item {index}", item, error)
@@ -134,15 +134,24 @@ class Codec:
 
         return decode_error(payload, task_id, attempts)
 
-    def _pack(self, value: object) -> tuple[int, Packed]:
+    def encode_stored(self, value: object) -> tuple[int, Packed]:
+        """As `encode_value`, of a value that is stored for later."""
+        return self.encode_value(value, "value")
+
+    def _pack(self, value: object, resolve: bool = False) -> tuple[int, Packed]:
         if not self._buffers:
             from localq.pickling import dumps
 
             return FORMAT_PICKLE, dumps(value)
         from localq.pickling import pack
 
-        packed = pack(value)
+        packed = pack(value, resolve)
         return FORMAT_PICKLE if type(packed) is bytes else FORMAT_PICKLE | FORMAT_BUFFERS, packed
+
+
+def decode_parts(format: int, parts: Parts) -> Any:  # noqa: A002 - the word for it everywhere
+    """The value of `Codec.encode_stored`, whichever payload it made."""
+    return _decode_json(parts.head) if format == FORMAT_JSON else _load(FORMAT_PICKLE | FORMAT_BUFFERS, parts)
 
 
 def _load(format: int, payload: Any) -> Any:  # noqa: A002

@@ -68,11 +68,12 @@ def dumps(value: object) -> bytes:
     return b"".join(pieces)
 
 
-def pack(value: object) -> bytes | Payload:
+def pack(value: object, resolve: bool = False) -> bytes | Payload:
     """As `dumps`, but what is large stays apart: neither copied nor joined.
 
     A `Payload` where there are contents of `ASIDE` bytes or more that can be taken as they are, or where the pickle is
-    longer than `LARGE` and has several pieces; else bytes. Until it is written or frozen it changes with the value.
+    longer than `LARGE` and has several pieces, or where there are shared values in it; else bytes. Until it is written or
+    frozen it changes with the value. `resolve`: a SharedRef in it becomes its value on the other side.
 
     Raises:
         Exception: as `dumps`.
@@ -81,14 +82,20 @@ def pack(value: object) -> bytes | Payload:
         _Pickler.meet_arrays()
     try:
         pieces = _Pieces()
-        _Pickler(pieces, PROTOCOL, True, pieces.take).dump(value)
+        pickler = _Pickler(pieces, PROTOCOL, True, pieces.take)
+        pickler.names = pieces
+        pieces.resolves = resolve
+        pickler.dump(value)
     except Exception:  # noqa: BLE001 - as in `dumps`
         from localq.by_value import ByValuePickler
 
         pieces = _Pieces()
-        ByValuePickler(pieces, PROTOCOL, pieces.take).dump(value)
-    if pieces.buffers:
-        return Payload(pieces, pieces.buffers)
+        pieces.resolves = resolve
+        slower = ByValuePickler(pieces, PROTOCOL, pieces.take)
+        slower.names = pieces
+        slower.dump(value)
+    if pieces.buffers or pieces.refs:
+        return Payload(pieces, pieces.buffers, pieces.refs)
     if len(pieces) > 1 and sum(map(len, pieces)) > LARGE:
         return Payload(pieces)
     return b"".join(pieces)
@@ -131,8 +138,18 @@ class _Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytea
     """What the pickler writes: large parts arrive alone, as they are. And what stays beside it."""
 
     buffers: list[memoryview] | None = None
+    refs: list[tuple[int, int]] | None = None
+    resolves = False
 
     write = list.append
+
+    def name(self, value: Any) -> Any:
+        """The recipe for what lives in the arena: its name, which is noted."""
+        from localq.shared import recipe
+
+        if self.refs is None:
+            self.refs = []
+        return recipe(value, self.refs, self.resolves)
 
     def take(self, buffer: PickleBuffer) -> bool:
         """As `buffer_callback`: whether the buffer is to go into the pickle after all."""
@@ -155,7 +172,7 @@ def _pass_over(buffer: PickleBuffer) -> bool:
     return False
 
 
-MODULES = frozenset(("__main__", *OTHER_MODULES))  # of values that `_Pickler` looks at more closely
+MODULES = frozenset(("__main__", "localq.shared", *OTHER_MODULES))  # of values that `_Pickler` looks at more closely
 
 
 class _Pickler(Pickler):
@@ -165,6 +182,7 @@ class _Pickler(Pickler):
     """
 
     arrays: type | tuple[()] = ()  # numpy's, once it is loaded: most workers never load it
+    names: _Pieces | None = None  # who notes the shared values; None: nobody
 
     @classmethod
     def meet_arrays(cls) -> None:
@@ -181,6 +199,8 @@ class _Pickler(Pickler):
             return NotImplemented
         if module == "__main__":
             raise TypeError("an object of __main__ must go by value")
+        if module == "localq.shared" and type(value).__module__ == module:
+            return NotImplemented if self.names is None else self.names.name(value)
         return reduce_other(value)
 
 

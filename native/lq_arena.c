@@ -116,34 +116,39 @@ static bool is_stocked_(const struct lq_arena *arena, uint32_t span)
     return (stock & 1u) != 0 && LQ_GET(arena->touched[span]) == stock;
 }
 
+/* Spans from `first` on that are to be had. What they will be, should nobody empty them meanwhile, is noted for the time being. */
+static uint32_t unstocked_(const struct lq_arena *arena, uint32_t first, uint64_t end)
+{
+    uint32_t at = first;
+    for (; at < end && !is_stocked_(arena, at); at++)
+        LQ_PUT(arena->touched[at], lq_load32(&arena->stocks[at]) | 1u);
+    return at - first;
+}
+
 /*
- * Have the system's memory for these spans.
+ * Have the system's memory for these spans, of which the first one's word is `word`.
  *
- * Callers:  whoever owns them, or is about to cut one that is free (what was given back meanwhile has another generation).
+ * Callers:  whoever owns them, or is about to cut one that is free. Who empties it takes its word first, then tells, then empties:
+ *           so if the word still stands when the memory is had, what was told before was before this.
  * Death:    memory that nobody knows of; it is found when the span is used, or given back.
  */
-static enum lq_status stock_(const struct lq_arena *arena, uint32_t first, uint64_t spans)
+static enum lq_status stock_(const struct lq_arena *arena, uint32_t first, uint64_t spans, uint64_t word)
 {
-    if (arena->stocks == NULL)
-        return LQ_OK;
-    uint64_t at = 0;
-    while (at < spans) {
-        uint64_t end = at;
-        while (end < spans && !is_stocked_(arena, first + (uint32_t)end))
-            end++;
-        if (end == at) {
-            at++;
-            continue;
+    uint64_t end = first + spans;
+    for (uint32_t at = first; arena->stocks != NULL && at < end; at++) {
+        uint32_t count = unstocked_(arena, at, end);
+        bool had = count == 0 || populate_(arena, at, count) == LQ_OK;
+        LQ_FAULT("arena_stock:had");
+        bool stands = had && lq_load_seq(&arena->spans[first].word) == word;
+        for (uint32_t last = at + count; at < last; at++) {
+            uint32_t stock = LQ_GET(arena->touched[at]);
+            if (stands)
+                lq_cas32(&arena->stocks[at], stock - 1, stock);
+            else
+                LQ_PUT(arena->touched[at], 0u);
         }
-        if (populate_(arena, first + (uint32_t)at, end - at) != LQ_OK)
+        if (!had)
             return LQ_SYSTEM;
-        for (; at < end; at++) {
-            lq_a32 *stock = &arena->stocks[first + at];
-            uint32_t seen = lq_load32(stock);
-            if ((seen & 1u) == 0)
-                lq_cas32(stock, seen, seen + 1);
-            LQ_PUT(arena->touched[first + at], lq_load32(stock));
-        }
     }
     return LQ_OK;
 }
@@ -247,7 +252,7 @@ static enum lq_status cut_span_(const struct lq_arena *arena, lq_label me, uint3
         if (lq_word_state(word) != LQ_BLOCK_FREE)
             continue;
         note_used_(arena, at);
-        if (stock_(arena, at, 1) != LQ_OK)
+        if (stock_(arena, at, 1, word) != LQ_OK)
             return LQ_SYSTEM;
         lq_store32(&candidate->cut, 1);
         if (!lq_cas(&candidate->word, word, lq_word(LQ_SPAN_CLASS, LQ_NOBODY, lq_word_generation(word), class)))
@@ -392,9 +397,10 @@ static enum lq_status take_run_(const struct lq_arena *arena, uint32_t end, lq_l
             uint32_t head = at + 1 - (uint32_t)spans;
             if (take_run_at_(arena, me, head, spans) == LQ_OK) {
                 *block = LQ_BLOCK_RUN | head;
-                if (sparse || stock_(arena, head, spans) == LQ_OK)
+                uint64_t word = lq_load(&arena->spans[head].word);
+                if (sparse || stock_(arena, head, spans, word) == LQ_OK)
                     return LQ_OK;
-                free_run_(arena, head, lq_load(&arena->spans[head].word));
+                free_run_(arena, head, word);
                 return LQ_SYSTEM;
             }
             free = 0;
@@ -759,7 +765,7 @@ static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span
     return emptied;
 }
 
-#define EMPTIED 16u /* in `idle`: nothing has been in there since */
+#define EMPTIED 16u /* in `idle`, with the word of a free span: nothing has been in there since */
 
 uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left)
 {
@@ -770,15 +776,11 @@ uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t 
         uint64_t word = lq_load(&arena->spans[at].word);
         uint32_t state = lq_word_state(word);
         bool is_free = state == LQ_BLOCK_FREE || (state == LQ_SPAN_CLASS && is_all_free_(arena, at, lq_word_aux(word)));
-        if (is_free && (idle[at] == (word | EMPTIED) || lq_load32(&arena->stocks[at]) == 0))
+        if (state == LQ_BLOCK_FREE && (idle[at] == (word | EMPTIED) || lq_load32(&arena->stocks[at]) == 0))
             continue; /* or never used */
         ++*left;
-        if (!is_free) {
-            idle[at] = 0;
-            continue;
-        }
-        if (idle[at] != word) {
-            idle[at] = word;
+        if (!is_free || idle[at] != word) {
+            idle[at] = is_free ? word : 0;
             continue;
         }
         if (state == LQ_SPAN_CLASS) {
