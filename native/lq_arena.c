@@ -471,12 +471,38 @@ static void free_owned_(const struct lq_arena *arena, uint32_t block, lq_a64 *wo
     lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
 }
 
+/*
+ * Nobody holds or owns any more the block whose word is `seen`, and it was pinned once: free, or PINNED. A pin that came before the
+ * swap to DYING is found; one that comes later takes the word from us. False: the word is another by now.
+ */
+static bool let_go_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t seen)
+{
+    lq_a64 *word = lq_arena_word(arena, block);
+    uint64_t dying = lq_word_as(seen, LQ_BLOCK_DYING, me);
+    if (!lq_cas(word, seen, dying))
+        return false;
+    LQ_FAULT("arena_let_go:dying");
+    if (lq_pins_any(&arena->pins, block, lq_word_generation(dying))) {
+        LQ_FAULT("arena_let_go:found");
+        lq_cas(word, dying, lq_word_as(dying, LQ_BLOCK_PINNED, LQ_NOBODY));
+        LQ_FAULT("arena_let_go:pinned");
+    } else if (lq_cas(word, dying, lq_word_next(dying, LQ_BLOCK_OWNED, me, 0))) {
+        LQ_FAULT("arena_let_go:owned");
+        lq_arena_return(arena, cache, me, block);
+    }
+    return true;
+}
+
 void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block)
 {
     lq_a64 *word = lq_arena_word(arena, block);
     uint64_t seen = lq_load(word);
     if (lq_word_state(seen) != LQ_BLOCK_OWNED || lq_word_label(seen) != me)
         return;
+    if (lq_word_aux(seen) != 0) {
+        let_go_(arena, cache, me, block, seen);
+        return;
+    }
     if (!(block & LQ_BLOCK_RUN)) {
         uint32_t class = lq_word_aux(lq_load(&arena->spans[block >> LQ_BLOCKS_ORDER].word));
         if (cache != NULL)
@@ -491,20 +517,6 @@ void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache,
 
 /* ----------------------------------------------------------------------------------------------------------- pins */
 
-/* The block is DYING(me) in `dying`. A pin that came before that is found; one that comes later takes the word from us. */
-static void decide_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t dying)
-{
-    lq_a64 *word = lq_arena_word(arena, block);
-    if (lq_pins_any(&arena->pins, block, lq_word_generation(dying))) {
-        LQ_FAULT("arena_settle:found");
-        lq_cas(word, dying, lq_word_as(dying, LQ_BLOCK_PINNED, LQ_NOBODY));
-        LQ_FAULT("arena_settle:pinned");
-    } else if (lq_cas(word, dying, lq_word_next(dying, LQ_BLOCK_OWNED, me, 0))) {
-        LQ_FAULT("arena_settle:owned");
-        lq_arena_return(arena, cache, me, block);
-    }
-}
-
 void lq_arena_settle(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint32_t generation)
 {
     lq_a64 *word = lq_arena_word(arena, block);
@@ -513,13 +525,9 @@ void lq_arena_settle(const struct lq_arena *arena, struct lq_arena_cache *cache,
         uint32_t state = lq_word_state(seen);
         if ((state != LQ_BLOCK_PINNED && state != LQ_BLOCK_DYING) || (lq_word_generation(seen) & 0xfffffu) != (generation & 0xfffffu))
             return;
-        /* From another's hands, too: whoever looks now may have seen the pin that has just gone. aux tells two looks apart. */
-        uint64_t dying = lq_word(LQ_BLOCK_DYING, me, lq_word_generation(seen), lq_word_aux(seen) + 1);
-        if (!lq_cas(word, seen, dying))
-            continue;
-        LQ_FAULT("arena_settle:dying");
-        decide_(arena, cache, me, block, dying);
-        return;
+        /* From another's hands, too: whoever looks now may have seen the pin that has just gone. */
+        if (let_go_(arena, cache, me, block, seen))
+            return;
     }
 }
 
@@ -532,11 +540,11 @@ static bool is_kept_(const struct lq_arena *arena, lq_label me, uint32_t block, 
         uint32_t state = lq_word_state(seen);
         if (lq_word_generation(seen) != generation)
             return false;
-        if (state == LQ_BLOCK_PINNED || (state == LQ_BLOCK_HELD && lq_word_aux(seen) == LQ_BLOCK_SEEN) ||
-            (state == LQ_BLOCK_OWNED && lq_word_label(seen) == me))
+        bool is_there = state == LQ_BLOCK_HELD || (state == LQ_BLOCK_OWNED && lq_word_label(seen) == me);
+        if (state == LQ_BLOCK_PINNED || (is_there && lq_word_aux(seen) == LQ_BLOCK_SEEN))
             return true;
-        if (state == LQ_BLOCK_HELD) {
-            if (lq_cas(word, seen, lq_word(LQ_BLOCK_HELD, LQ_NOBODY, generation, LQ_BLOCK_SEEN)))
+        if (is_there) {
+            if (lq_cas(word, seen, lq_word(state, lq_word_label(seen), generation, LQ_BLOCK_SEEN)))
                 return true;
         } else if (state != LQ_BLOCK_DYING) {
             return false;
@@ -557,16 +565,18 @@ enum lq_status lq_arena_pin(const struct lq_arena *arena, lq_label me, uint32_t 
         LQ_FAULT("arena_pin:kept");
         return LQ_OK;
     }
-    lq_pins_erase(&arena->pins, me, *entry);
+    lq_arena_unpin(arena, NULL, me, *entry); /* somebody may have counted on it meanwhile */
     return LQ_MISSING;
 }
 
 void lq_arena_unpin(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t entry)
 {
-    uint32_t generation = (uint32_t)(lq_load(&lq_pins_at(&arena->pins, lq_label_row(me), entry % LQ_PINS)->what) >> 32);
-    uint32_t block = lq_pins_erase(&arena->pins, me, entry);
-    if (block != LQ_NO_BLOCK)
-        lq_arena_settle(arena, cache, me, block, generation);
+    uint64_t what = lq_pins_lift(&arena->pins, me, entry);
+    if (what == 0)
+        return;
+    lq_arena_settle(arena, cache, me, lq_pin_block(what), lq_pin_generation(what));
+    LQ_FAULT("arena_unpin:settled");
+    lq_pins_erase(&arena->pins, me, entry);
 }
 
 void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block)
@@ -581,71 +591,70 @@ void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block)
 void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref)
 {
     lq_a64 *word = lq_arena_word(arena, block);
-    if (word == NULL)
-        return;
-    uint64_t seen = lq_load(word);
-    if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
-        return;
-    if (lq_word_aux(seen) == 0 && lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_OWNED, me, 0))) {
-        LQ_FAULT("arena_drop:owned");
-        lq_arena_return(arena, cache, me, block);
-        return;
-    }
-    uint64_t pinned = lq_word(LQ_BLOCK_HELD, LQ_NOBODY, lq_word_generation(seen), LQ_BLOCK_SEEN); /* before, or just now */
-    uint64_t dying = lq_word_as(pinned, LQ_BLOCK_DYING, me);
-    if (lq_cas(word, pinned, dying)) {
-        LQ_FAULT("arena_drop:dying");
-        decide_(arena, cache, me, block, dying);
+    for (;;) { /* again when a pin has come in between */
+        uint64_t seen = word == NULL ? 0 : lq_load(word);
+        if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
+            return;
+        if (lq_word_aux(seen) != 0) {
+            if (let_go_(arena, cache, me, block, seen))
+                return;
+        } else if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_OWNED, me, 0))) {
+            LQ_FAULT("arena_drop:owned");
+            lq_arena_return(arena, cache, me, block);
+            return;
+        }
     }
 }
 
 void lq_arena_cool(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me)
 {
-    for (uint32_t class = 0; class < LQ_CLASSES; class++) {
-        while (cache->classes[class].warm_count != 0) {
-            uint32_t block = cache->classes[class].warm[--cache->classes[class].warm_count];
-            lq_a64 *word = lq_arena_word(arena, block);
-            uint64_t seen = lq_load(word);
-            if (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_label(seen) == me)
-                free_owned_(arena, block, word, seen);
-        }
-    }
+    for (uint32_t class = 0; class < LQ_CLASSES; class++)
+        while (cache->classes[class].warm_count != 0)
+            lq_arena_return(arena, NULL, me, cache->classes[class].warm[--cache->classes[class].warm_count]);
 }
 
 /* ------------------------------------------------------------------------------------------------------- recovery */
+
+/* Of a HELD block that nobody has pinned so far. False: the word is another by now. */
+static bool free_for_(const struct lq_arena *arena, lq_label dead, uint32_t block, lq_a64 *word, uint64_t seen)
+{
+    if (!(block & LQ_BLOCK_RUN)) {
+        bool freed = lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
+        if (freed)
+            lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
+        LQ_FAULT("arena_drop_for:freed");
+        return freed;
+    }
+    /* A run is freed in steps, so its head must name the dead meanwhile: recovery by label then ends it. */
+    uint64_t owned = lq_word_next(seen, LQ_BLOCK_OWNED, dead, 0);
+    if (!lq_cas(word, seen, owned))
+        return false;
+    LQ_FAULT("arena_drop_for:owned");
+    free_run_(arena, block & ~LQ_BLOCK_RUN, owned);
+    return true;
+}
 
 void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref, const lq_a64 *guard,
                        uint64_t guard_word)
 {
     lq_a64 *word = lq_arena_word(arena, block);
-    if (word == NULL)
-        return;
-    uint64_t seen = lq_load(word);
-    if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
-        return;
-    if (lq_load_seq(guard) != guard_word)
-        return; /* somebody has recovered it already; the block may have been used again since */
-    if (lq_word_aux(seen) != 0) {
-        uint64_t dying = lq_word_as(seen, LQ_BLOCK_DYING, me);
-        if (lq_cas(word, seen, dying)) {
-            LQ_FAULT("arena_drop_for:dying");
-            decide_(arena, NULL, me, block, dying);
-        }
-        return;
+    for (;;) { /* again when a pin has come in between */
+        uint64_t seen = word == NULL ? 0 : lq_load(word);
+        if (lq_word_state(seen) != LQ_BLOCK_HELD || lq_load(lq_arena_backref(arena, block)) != backref)
+            return;
+        if (lq_load_seq(guard) != guard_word)
+            return; /* somebody has recovered it already; the block may have been used again since */
+        bool done = lq_word_aux(seen) != 0 ? let_go_(arena, NULL, me, block, seen)
+                                           : free_for_(arena, lq_word_label(guard_word), block, word, seen);
+        if (done)
+            return;
     }
-    if (!(block & LQ_BLOCK_RUN)) {
-        if (lq_cas(word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0)))
-            lq_store32_relaxed(&arena->spans[block >> LQ_BLOCKS_ORDER].freed, 1);
-        LQ_FAULT("arena_drop_for:freed");
-        return;
-    }
-    /* A run is freed in steps, so its head must name the dead meanwhile: recovery by label then ends it. */
-    lq_label dead = lq_word_label(guard_word);
-    uint64_t owned = lq_word_next(seen, LQ_BLOCK_OWNED, dead, 0);
-    if (lq_cas(word, seen, owned)) {
-        LQ_FAULT("arena_drop_for:owned");
-        free_run_(arena, block & ~LQ_BLOCK_RUN, owned);
-    }
+}
+
+/* What the dead one had in its hands, but must not simply be freed: it was about to look for pins, or there may be some. */
+static bool may_be_pinned_(uint64_t seen)
+{
+    return lq_word_state(seen) == LQ_BLOCK_DYING || (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_aux(seen) != 0);
 }
 
 static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t span)
@@ -657,8 +666,8 @@ static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, lq_
         if (lq_word_label(seen) != dead)
             continue;
         found++;
-        if (lq_word_state(seen) == LQ_BLOCK_DYING) {
-            lq_arena_settle(arena, NULL, me, span << LQ_BLOCKS_ORDER | i, lq_word_generation(seen));
+        if (may_be_pinned_(seen)) {
+            let_go_(arena, NULL, me, span << LQ_BLOCKS_ORDER | i, seen);
             continue;
         }
         lq_cas(&block->word, seen, lq_word_next(seen, LQ_BLOCK_FREE, LQ_NOBODY, 0));
@@ -669,7 +678,7 @@ static uint32_t recover_blocks_(const struct lq_arena *arena, lq_label dead, lq_
 }
 
 /* What the dead one looked at. First the block, which its pin keeps no more, then the entry: so whoever goes on after us finds both. */
-static uint32_t recover_pins_(const struct lq_arena *arena, lq_label dead, lq_label me)
+static uint32_t recover_pins_(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t *tied)
 {
     uint32_t found = 0;
     uint32_t row = lq_label_row(dead);
@@ -680,9 +689,11 @@ static uint32_t recover_pins_(const struct lq_arena *arena, lq_label dead, lq_la
         if (what == 0 || what >> 52 != lq_label_incarnation(dead))
             continue;
         found++;
-        if (lq_pins_is_tied(&arena->pins, lq_load(&pin->tie)))
-            continue; /* somebody else's task needs it */
-        lq_arena_settle(arena, NULL, me, (uint32_t)what, (uint32_t)(what >> 32));
+        if ((what & LQ_PIN_LIFTED) == 0 && lq_pins_is_tied(&arena->pins, lq_load(&pin->tie))) {
+            ++*tied;
+            continue;
+        }
+        lq_arena_settle(arena, NULL, me, lq_pin_block(what), lq_pin_generation(what));
         LQ_FAULT("arena_recover:settled");
         lq_cas(&pin->what, what, 0);
         LQ_FAULT("arena_recover:unpinned");
@@ -690,9 +701,10 @@ static uint32_t recover_pins_(const struct lq_arena *arena, lq_label dead, lq_la
     return found;
 }
 
-uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me)
+uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t *tied)
 {
-    uint32_t found = recover_pins_(arena, dead, me);
+    *tied = 0;
+    uint32_t found = recover_pins_(arena, dead, me, tied);
     uint32_t used = spans_end_(arena);
     for (uint32_t at = 1; at < used; at++) {
         struct lq_span *span = &arena->spans[at];
@@ -704,8 +716,8 @@ uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label 
         found++;
         if (lq_word_state(word) == LQ_SPAN_TAIL)
             lq_cas(&span->word, word, lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0));
-        else if (lq_word_state(word) == LQ_BLOCK_DYING)
-            lq_arena_settle(arena, NULL, me, LQ_BLOCK_RUN | at, lq_word_generation(word));
+        else if (may_be_pinned_(word))
+            let_go_(arena, NULL, me, LQ_BLOCK_RUN | at, word);
         else
             free_run_(arena, at, word);
         LQ_FAULT("arena_recover:span");
@@ -804,7 +816,7 @@ static void spare_pinned_(const struct lq_arena *arena, uint32_t row, unsigned c
 {
     uint32_t end = lq_pins_end(&arena->pins, row);
     for (uint32_t entry = 0; entry < end; entry++) {
-        uint32_t block = (uint32_t)lq_load(&lq_pins_at(&arena->pins, row, entry)->what);
+        uint32_t block = lq_pin_block(lq_load(&lq_pins_at(&arena->pins, row, entry)->what));
         if (block == LQ_NO_BLOCK || lq_arena_word(arena, block) == NULL)
             continue;
         uint32_t head = block & LQ_BLOCK_RUN ? block & ~LQ_BLOCK_RUN : block >> LQ_BLOCKS_ORDER;

@@ -13,7 +13,7 @@
  *   blocks  FREE --> OWNED(process) --> HELD (by a slot or a function: `backref`) --> OWNED or FREE, generation + 1
  *           RETIRED(process): locked while its span is given back
  *
- *   pinned  HELD, aux 1 --> DYING(process) --> OWNED, generation + 1        its holder let go, and nobody looks at it
+ *   pinned  HELD, SEEN --> DYING(process) --> OWNED, generation + 1         its holder let go, and nobody looks at it
  *                              |      ^
  *                              '----> PINNED, nobody's: lives as long as somebody pins it (lq_pin.h)
  *
@@ -48,7 +48,7 @@ enum lq_block_state {
     LQ_BLOCK_DYING = 7,
 };
 
-#define LQ_BLOCK_SEEN 1u /* aux of HELD: it has been pinned, so who lets go of it looks for pins. Of DYING: counts who has looked */
+#define LQ_BLOCK_SEEN 1u /* aux: it has been pinned, so who lets go of it looks for pins first. Goes with the generation */
 
 enum lq_holder { LQ_HOLDER_ARGS = 1, LQ_HOLDER_RESULT = 2, LQ_HOLDER_FUNCTION = 3, LQ_HOLDER_KEPT = 4 /* nobody: until it is told */ };
 
@@ -108,18 +108,21 @@ enum lq_status lq_arena_take(const struct lq_arena *arena, struct lq_arena_cache
                              bool sparse, uint32_t *block);
 /* OWNED(me) -> HELD by `backref`. */
 void lq_arena_hold(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref);
-/* HELD by `backref` -> free (warm for `me` if there is room). Nothing happens when it is held otherwise. */
+/* HELD by `backref` -> free (warm for `me` if there is room), or PINNED. Nothing happens when it is held otherwise. */
 void lq_arena_drop(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t backref);
 /*
- * Look at a block for longer than its holder has it: until lq_arena_unpin it is not used again. `tie`: see lq_pin.h.
+ * Look at a block for longer than its holder has it: until lq_arena_unpin it is not used again. `tie`: see lq_pin.h. Where the
+ * block was found through a slot, look after this whether the slot is still current, or it is another's block.
  *
  * Callers:  any process, one thread of it at a time (as for everything below). `generation` is that of the block's word.
  * Progress: lock-free; again only when somebody else's swap came in between.
- * Returns:  LQ_OK and *entry; LQ_MISSING: the block was given back before; LQ_FULL: this process pins as much as it can.
+ * Returns:  LQ_OK and *entry; LQ_MISSING: the block was given back before, or is still owned by another, or this process has left;
+ *           LQ_FULL: this process pins as much as it can.
  * Death:    the entry counts only while the process lives, or as long as its task is on its way.
  */
 enum lq_status lq_arena_pin(const struct lq_arena *arena, lq_label me, uint32_t block, uint32_t generation, uint64_t tie,
                             uint32_t *cursor, uint32_t *entry);
+/* The last one gives the block back, if nobody holds it. Death: what was lifted is settled by recovery. */
 void lq_arena_unpin(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t entry);
 /* OWNED(me), and pinned by `me`: from now on it lives by its pins alone. */
 void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block);
@@ -131,7 +134,7 @@ void lq_arena_loosen(const struct lq_arena *arena, lq_label me, uint32_t block);
  * Death:    DYING(me) until it is decided; recovery decides anew.
  */
 void lq_arena_settle(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint32_t generation);
-/* Give an OWNED block back. Where `cache` may be NULL, nothing is kept warm. */
+/* Give an OWNED block back; if it is pinned, it lives by its pins. Where `cache` may be NULL, nothing is kept warm. */
 void lq_arena_return(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block);
 /* Give all warm blocks back. */
 void lq_arena_cool(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me);
@@ -144,8 +147,9 @@ void lq_arena_ease(const struct lq_arena *arena, struct lq_arena_cache *cache, l
  */
 void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block, uint64_t backref, const lq_a64 *guard,
                        uint64_t guard_word);
-/* Free what `dead` owned or pinned. Returns how many words and ties were found: zero proves that none is left. */
-uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me);
+/* Free what `dead` owned or pinned. Returns how many words and entries were found: zero proves that none is left. *tied: how many of
+   them are pins that stay, because their task is on its way. */
+uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t *tied);
 /*
  * Give the system back the memory of spans that have been free since the last call. `idle`: the caller's, a number a span, zero at
  * first. Returns the bytes, and in *left how many spans hold memory still. Every process is asked for its warm blocks, too.

@@ -151,6 +151,8 @@ static void audit_pins_(const struct lq_space *space, uint32_t row, struct list_
     uint32_t end = lq_word_state(row_word) == LQ_ROW_LIVE ? lq_pins_end(&space->arena.pins, row) : 0;
     for (uint32_t entry = 0; entry < end; entry++) {
         uint64_t what = lq_load(&lq_pins_at(&space->arena.pins, row, entry)->what);
+        if ((what & LQ_PIN_LIFTED) != 0)
+            continue;
         const lq_a64 *block = what == 0 ? NULL : lq_arena_word(&space->arena, (uint32_t)what);
         uint64_t word = block == NULL ? 0 : lq_load(block);
         if (what != 0 && (what != lq_pin_what(label, (uint32_t)what, lq_word_generation(word)) || lq_word_state(word) == LQ_BLOCK_FREE))

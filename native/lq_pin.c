@@ -17,6 +17,8 @@ enum lq_status lq_pins_note(const struct lq_pins *pins, lq_label me, uint32_t bl
 {
     uint32_t row = lq_label_row(me) % LQ_ROWS;
     lq_a32 *end = &pins->roster.rows[row].pins_end;
+    if (!lq_roster_is_live(&pins->roster, me))
+        return LQ_MISSING;
     for (uint32_t i = 0; i < LQ_PINS; i++) {
         uint32_t at = (*cursor + i) % LQ_PINS;
         struct lq_pin *pin = lq_pins_at(pins, row, at);
@@ -35,21 +37,26 @@ enum lq_status lq_pins_note(const struct lq_pins *pins, lq_label me, uint32_t bl
     return LQ_FULL;
 }
 
-uint32_t lq_pins_erase(const struct lq_pins *pins, lq_label me, uint32_t entry)
+uint64_t lq_pins_lift(const struct lq_pins *pins, lq_label me, uint32_t entry)
+{
+    struct lq_pin *pin = lq_pins_at(pins, lq_label_row(me), entry % LQ_PINS);
+    uint64_t what = lq_load(&pin->what);
+    if (what == 0 || what >> 52 != lq_label_incarnation(me) || !lq_roster_is_live(&pins->roster, me))
+        return 0;
+    lq_store_seq(&pin->what, what | LQ_PIN_LIFTED);
+    LQ_FAULT("pins_lift:lifted");
+    return what;
+}
+
+void lq_pins_erase(const struct lq_pins *pins, lq_label me, uint32_t entry)
 {
     uint32_t row = lq_label_row(me) % LQ_ROWS;
-    lq_a32 *end = &pins->roster.rows[row].pins_end;
-    struct lq_pin *pin = lq_pins_at(pins, row, entry % LQ_PINS);
-    uint64_t what = lq_load(&pin->what);
-    if (what >> 52 != lq_label_incarnation(me))
-        return LQ_NO_BLOCK;
-    lq_store_seq(&pin->what, 0);
+    lq_store(&lq_pins_at(pins, row, entry % LQ_PINS)->what, 0);
     LQ_FAULT("pins_erase:erased");
     uint32_t most = lq_pins_end(pins, row);
     while (most != 0 && lq_load_relaxed(&lq_pins_at(pins, row, most - 1)->what) == 0)
         most--;
-    lq_store32_seq(end, most);
-    return (uint32_t)what;
+    lq_store32_seq(&pins->roster.rows[row].pins_end, most);
 }
 
 bool lq_pins_is_tied(const struct lq_pins *pins, uint64_t tie)
@@ -63,7 +70,7 @@ bool lq_pins_is_tied(const struct lq_pins *pins, uint64_t tie)
     return on_its_way && LQ_GET(slot->task_generation) == (uint32_t)tie;
 }
 
-/* Does a row of that state keep the block by this entry? */
+/* Does a row of that state keep the block by this entry? Not by one that was lifted: no block has such a number. */
 static bool counts_(const struct lq_pins *pins, const struct lq_pin *pin, uint64_t row_word, uint64_t block_part)
 {
     uint64_t what = lq_load_seq(&pin->what);

@@ -164,11 +164,11 @@ void lq_space_recover(struct lq_space *space, lq_label dead, lq_label me, uint32
         recover_slot_(space, me, index, word, cause, recovered);
     }
     drop_unpublished_(space, dead, me);
-    uint32_t blocks = lq_arena_recover(&space->arena, dead, me);
+    uint32_t blocks = lq_arena_recover(&space->arena, dead, me, &recovered->tied);
     uint32_t functions = lq_functions_recover(&space->functions, dead);
     uint32_t reports = lq_reports_recover(&space->reports, dead);
     recovered->labels += blocks + functions + reports;
-    recovered->released += blocks + functions + reports;
+    recovered->released += blocks - recovered->tied + functions + reports;
     lq_add32_seq(&space->header->tallies[LQ_TALLY_REQUEUED], recovered->requeued);
     lq_add32_seq(&space->header->tallies[LQ_TALLY_CRASHED], recovered->crashed);
     lq_bell_recover(&space->header->bell, lq_label_row(dead) % LQ_ROWS);

@@ -121,6 +121,7 @@ struct lq_recovered {
     uint32_t requeued; /* tasks that will run again (user code had not begun, or a retry was left) */
     uint32_t crashed;  /* tasks that ended as crashed */
     uint32_t released; /* slots, blocks, functions given back */
+    uint32_t tied;     /* among `labels`: pins that tasks on their way need. If there is nothing else, come back when some have ended */
 };
 
 /*

@@ -205,8 +205,9 @@ static void arena_recovery_frees_all_that_the_dead_owned_and_nothing_else(void)
     CHECK_EQ(lq_arena_take(&arena, &other, OTHER, 100, false, &kept), LQ_OK);
     lq_store(&arena.spans[2].word, lq_load(&arena.spans[2].word));
 
-    CHECK(lq_arena_recover(&arena, ME, OTHER) > 5);
-    CHECK_EQ(lq_arena_recover(&arena, ME, OTHER), 0);
+    uint32_t tied;
+    CHECK(lq_arena_recover(&arena, ME, OTHER, &tied) > 5);
+    CHECK_EQ(lq_arena_recover(&arena, ME, OTHER, &tied), 0);
 
     CHECK_EQ(lq_word_label(lq_load(lq_arena_word(&arena, kept))), OTHER);
     lq_arena_return(&arena, NULL, OTHER, kept);
