@@ -478,7 +478,7 @@ static void free_owned_(const struct lq_arena *arena, uint32_t block, lq_a64 *wo
 static bool let_go_(const struct lq_arena *arena, struct lq_arena_cache *cache, lq_label me, uint32_t block, uint64_t seen)
 {
     lq_a64 *word = lq_arena_word(arena, block);
-    uint64_t dying = lq_word_as(seen, LQ_BLOCK_DYING, me);
+    uint64_t dying = lq_word(LQ_BLOCK_DYING, me, lq_word_generation(seen), lq_word_aux(seen) + 1); /* another look than the one before */
     if (!lq_cas(word, seen, dying))
         return false;
     LQ_FAULT("arena_let_go:dying");

@@ -48,7 +48,8 @@ enum lq_block_state {
     LQ_BLOCK_DYING = 7,
 };
 
-#define LQ_BLOCK_SEEN 1u /* aux: it has been pinned, so who lets go of it looks for pins first. Goes with the generation */
+#define LQ_BLOCK_SEEN 1u /* aux of HELD and OWNED: it has been pinned, so who lets go of it looks for pins first. In DYING and PINNED
+                            aux counts the looks: two threads of one process, which bear one label, are told apart by it */
 
 enum lq_holder { LQ_HOLDER_ARGS = 1, LQ_HOLDER_RESULT = 2, LQ_HOLDER_FUNCTION = 3, LQ_HOLDER_KEPT = 4 /* nobody: until it is told */ };
 
