@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from localq.errors import RemoteTraceback as RemoteTraceback
     from localq.errors import ResultExpired as ResultExpired
     from localq.errors import SerializationError as SerializationError
+    from localq.errors import SharedRefLost as SharedRefLost
     from localq.errors import SpaceCorrupt as SpaceCorrupt
     from localq.errors import SpaceError as SpaceError
     from localq.errors import SupervisorLost as SupervisorLost
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from localq.model import TaskStatus as TaskStatus
     from localq.pool.context import TaskContext as TaskContext
     from localq.pool.context import current_task as current_task
+    from localq.shared import SharedRef as SharedRef
     from localq.tasks import Task as Task
     from localq.tasks import task as task
 
@@ -63,6 +65,8 @@ __all__ = [
     "RemoteTraceback",
     "ResultExpired",
     "SerializationError",
+    "SharedRef",
+    "SharedRefLost",
     "SpaceCorrupt",
     "SpaceError",
     "SupervisorLost",
@@ -86,6 +90,7 @@ _HOMES = {
     "LocalExecutor": "localq.client.executor",
     "LocalQueue": "localq.client.queue",
     "Priority": "localq.model",
+    "SharedRef": "localq.shared",
     "Task": "localq.tasks",
     "TaskContext": "localq.pool.context",
     "TaskFuture": "localq.client.future",

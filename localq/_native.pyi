@@ -182,8 +182,8 @@ class Space:
         place."""
 
     def give_back(self, label: int, idle: bytearray) -> tuple[int, int]:
-        """Give the system back the memory of what has lain idle since the last call. `idle`: 8 bytes for each of `spans`, the
-        caller's. Returns the bytes, and how many spans still hold memory."""
+        """Give the system back the memory of what has lain idle since the last call. `idle`: 8 bytes for each of
+        `spans`, the caller's. Returns the bytes, and how many spans still hold memory."""
 
     @property
     def spans(self) -> int:

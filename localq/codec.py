@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Flat = bytes | bytearray | memoryview
     Packed = Any  # bytes or a Payload: whoever takes one takes the other
 
-__all__ = ["FORMAT_BUFFERS", "FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "decode_parts", "refused_call"]
+__all__ = ["FORMAT_BUFFERS", "FORMAT_JSON", "FORMAT_MSGPACK", "FORMAT_PICKLE", "Codec", "refused_call"]
 
 FORMAT_MSGPACK = 0  # written and read by the native side alone
 FORMAT_PICKLE = 1
@@ -138,6 +138,10 @@ class Codec:
         """As `encode_value`, of a value that is stored for later."""
         return self.encode_value(value, "value")
 
+    def decode_stored(self, format: int, parts: Parts) -> Any:  # noqa: A002
+        """The value of `encode_stored`."""
+        return _decode_json(parts.head) if format == FORMAT_JSON else _load(FORMAT_PICKLE | FORMAT_BUFFERS, parts)
+
     def _pack(self, value: object, resolve: bool = False) -> tuple[int, Packed]:
         if not self._buffers:
             from localq.pickling import dumps
@@ -147,11 +151,6 @@ class Codec:
 
         packed = pack(value, resolve)
         return FORMAT_PICKLE if type(packed) is bytes else FORMAT_PICKLE | FORMAT_BUFFERS, packed
-
-
-def decode_parts(format: int, parts: Parts) -> Any:  # noqa: A002 - the word for it everywhere
-    """The value of `Codec.encode_stored`, whichever payload it made."""
-    return _decode_json(parts.head) if format == FORMAT_JSON else _load(FORMAT_PICKLE | FORMAT_BUFFERS, parts)
 
 
 def _load(format: int, payload: Any) -> Any:  # noqa: A002

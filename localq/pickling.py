@@ -72,8 +72,8 @@ def pack(value: object, resolve: bool = False) -> bytes | Payload:
     """As `dumps`, but what is large stays apart: neither copied nor joined.
 
     A `Payload` where there are contents of `ASIDE` bytes or more that can be taken as they are, or where the pickle is
-    longer than `LARGE` and has several pieces, or where there are shared values in it; else bytes. Until it is written or
-    frozen it changes with the value. `resolve`: a SharedRef in it becomes its value on the other side.
+    longer than `LARGE` and has several pieces, or where there are shared values in it; else bytes. Until it is written
+    or frozen it changes with the value. `resolve`: a SharedRef in it becomes its value on the other side.
 
     Raises:
         Exception: as `dumps`.

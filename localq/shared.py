@@ -26,11 +26,21 @@ if TYPE_CHECKING:
         def hold(self, block: int, generation: int) -> _native.Hold: ...
         def share(self, block: int, generation: int, start: int, length: int) -> _native.Block: ...
 
-    Base = Generic[R_co]
+    class Decoder(Protocol):
+        """The queue's codec."""
+
+        def decode_stored(self, format: int, parts: _native.Incoming) -> Any: ...  # noqa: A002
+
+    class _Base(Generic[R_co]): ...
+
 else:
     from types import GenericAlias
 
-    class Base:
+    R_co = None
+
+    class _Base:
+        """`typing.Generic` without its import."""
+
         __slots__ = ()
 
         __class_getitem__ = classmethod(GenericAlias)
@@ -39,27 +49,35 @@ else:
 __all__ = ["ArrayPlace", "SharedRef", "named_value", "recipe", "take_part"]
 
 
-class SharedRef(Base["R_co"] if TYPE_CHECKING else Base):
+class SharedRef(_Base[R_co]):
     """A value that was stored once in a queue's shared memory, for any number of tasks.
 
         frame = q.put(load("trips.parquet"))
         futures = [q.delay(busiest_hour, frame, city) for city in cities]   # each task sends a few bytes
 
-    As an argument of a task, also deep within lists, tuples, dicts and objects, it stands for its value, which arrives
-    without being copied: buffers in it (arrays, columns) are views of the one block, copy-on-write, so a task that writes
-    changes nobody else's data. In a result it stays a SharedRef.
+    As an argument of a task, also deep within lists, tuples, dicts and objects, it stands for its value, which
+    arrives without being copied: buffers in it (arrays, columns) are views of the one block, copy-on-write, so a task
+    that writes changes nobody else's data. In a result, or captured by a function, it stays a SharedRef.
 
     The value lives as long as somebody holds a SharedRef of it, or a task on its way refers to it, or some array still
     looks at it; `put(value, keep=True)` keeps it until `delete`, or the end of the queue.
     """
 
-    __slots__ = ("__weakref__", "_format", "_hold", "_identity")
+    __slots__ = ("__weakref__", "_decoder", "_format", "_hold", "_identity")
 
+    _decoder: Decoder
     _format: int
     _hold: _native.Hold
     _identity: int
 
-    def __init__(self, identity: int, format: int, hold: _native.Hold) -> None:  # noqa: A002 - the word for it everywhere
+    def __init__(
+        self,
+        identity: int,
+        format: int,  # noqa: A002 - the word for it everywhere
+        hold: _native.Hold,
+        decoder: Decoder,
+    ) -> None:
+        self._decoder = decoder
         self._identity = identity
         self._format = format
         self._hold = hold
@@ -70,13 +88,14 @@ class SharedRef(Base["R_co"] if TYPE_CHECKING else Base):
         return self._hold.size
 
     def get(self, *, copy: bool = False) -> R_co:
-        """The value, built anew at each call; its buffers are copy-on-write views. `copy`: private copies instead, which
-        need nothing of the queue.
+        """The value, built anew at each call; its buffers are copy-on-write views. `copy`: private copies instead,
+        which need nothing of the queue.
 
         Raises:
             QueueClosed: this process has closed the queue.
         """
-        return _load(self._hold, self._format, 0, copy)
+        value: R_co = _load(self._hold, self._decoder, self._format, 0, copy)
+        return value
 
     def delete(self) -> None:
         """End what `put(value, keep=True)` promised: from now on the value lives only as long as somebody holds it. May
@@ -121,30 +140,34 @@ class ArrayPlace:
 
 
 def recipe(value: SharedRef[Any] | ArrayPlace, refs: list[tuple[int, int]], resolve: bool) -> Any:
-    """How to pickle one of the two: as its name, whose block is added to `refs`. `resolve`: a SharedRef as its value."""
+    """How to pickle one of the two: as its name, whose block is added to `refs`. `resolve`: a SharedRef as its
+    value."""
     refs.append(value._name[1:3])
     return (named_value, value._name) if resolve and isinstance(value, SharedRef) else value.__reduce__()
 
 
 # Names. What a process is in a queue it says with `take_part`; the rest is asked of that.
 
-_homes: dict[int, list[ref[Any]]] = {}  # unpickling is told nothing but the name, so this belongs to the process
+_homes: dict[
+    int, list[tuple[ref[Any], Decoder]]
+] = {}  # unpickling is told nothing but the name, so this belongs to the process
 
 
-def take_part(identity: int, home: Home) -> None:
+def take_part(identity: int, home: Home, decoder: Decoder) -> None:
     """From now on names of that queue's values mean something in this process, as long as `home` lives."""
-    others = [known for known in _homes.get(identity, ()) if known() is not None]
-    _homes[identity] = [*others, ref(home)]
+    others = [known for known in _homes.get(identity, ()) if known[0]() is not None]
+    _homes[identity] = [*others, (ref(home), decoder)]
 
 
 def named_value(identity: int, block: int, generation: int, format: int) -> Any:  # noqa: A002
     """The value itself: what a SharedRef among a task's arguments becomes."""
-    home = _home(identity)
-    return _load(_held(home, block, generation), format, getattr(home, "view_mode", 0), copy=False)
+    home, decoder = _home(identity)
+    return _load(_held(home, block, generation), decoder, format, getattr(home, "view_mode", 0), copy=False)
 
 
 def _reopened(identity: int, block: int, generation: int, format: int) -> SharedRef[Any]:  # noqa: A002
-    return SharedRef(identity, format, _held(_home(identity), block, generation))
+    home, decoder = _home(identity)
+    return SharedRef(identity, format, _held(home, block, generation), decoder)
 
 
 def _array_at(
@@ -155,17 +178,18 @@ def _array_at(
     from numpy import ndarray
 
     try:
-        memory = _home(identity).share(block, generation, start, math.prod(shape) * dtype.itemsize)
+        home, _ = _home(identity)
+        memory: Any = home.share(block, generation, start, math.prod(shape) * dtype.itemsize)
     except LookupError as error:
         raise SharedRefLost(str(error)) from None
     return ndarray(shape, dtype, memory, order=order)
 
 
-def _home(identity: int) -> Home:
-    for known in _homes.get(identity, ()):
+def _home(identity: int) -> tuple[Home, Decoder]:
+    for known, decoder in _homes.get(identity, ()):
         home: Home | None = known()
         if home is not None and getattr(home, "is_ours", True):
-            return home
+            return home, decoder
     raise SharedRefLost("this process is no part of the queue that it was stored in: attach to the queue first")
 
 
@@ -176,13 +200,11 @@ def _held(home: Home, block: int, generation: int) -> _native.Hold:
         raise SharedRefLost(str(error)) from None
 
 
-def _load(hold: _native.Hold, format: int, mode: int, copy: bool) -> Any:  # noqa: A002
-    from localq.codec import decode_parts
-
+def _load(hold: _native.Hold, decoder: Decoder, format: int, mode: int, copy: bool) -> Any:  # noqa: A002
     try:
         parts = hold.read(mode, copy)
     except ValueError as error:
         from localq.errors import QueueClosed
 
         raise QueueClosed(str(error)) from None
-    return decode_parts(format, parts)
+    return decoder.decode_stored(format, parts)

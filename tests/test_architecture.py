@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors", "caller_errors", "pool_errors", "markup", "record", "model", "config", "machine", "addresses"),
     ("_native",),
-    ("payload", "reducers", "pickling", "by_value"),
+    ("payload", "shared", "reducers", "pickling", "by_value"),
     ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "captures"),
     ("pool",),
     ("monitor",),
@@ -52,7 +52,8 @@ PUBLIC = frozenset(
     LocalQueue LocalExecutor TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
     TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed WorkersEnded SerializationError
-    ResultExpired FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback AttachError
+    ResultExpired SharedRef SharedRefLost FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback
+    AttachError
     """.split()
 )
 

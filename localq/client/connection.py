@@ -85,7 +85,7 @@ class Connection:
             plain=frozenset({str, Task}),
             freeze=_freeze,
         )
-        take_part(space.identity, self.client)
+        take_part(space.identity, self.client, self.client.codec)
         if hold.output is not None:
             hold.output.listen(lambda: _client_of(me))
             self.client.on_output = hold.output.read

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Results that go into an array of the client: what a worker calls instead of the function, and what reads them back.
 
-Used by the queue, whose `options(out=...)` and `map(out=...)` document it. The array lies in the arena, so a worker writes
-where the client reads.
+Used by the queue, whose `options(out=...)` and `map(out=...)` document it. The array lies in the arena, so a worker
+writes where the client reads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from localq.client.mapping import Feed, _Chunk
+    from localq.client.aio import Feed
+    from localq.client.mapping import _Chunk
     from localq.shared import ArrayPlace
 
 __all__ = ["Into", "IntoRows", "RowResults", "with_rows"]

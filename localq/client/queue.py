@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from localq.client.mapping import MapResults
     from localq.client.ownership import Ownership
     from localq.client.queue_executor import QueueExecutor
-    from localq.shared import ArrayPlace, SharedRef
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.progress import ProgressCallback
     from localq.pool.doorway import Doorway
     from localq.pool.process import SupervisorProcess
+    from localq.shared import ArrayPlace, SharedRef
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -241,10 +241,10 @@ class LocalQueue:
             The same warning from several workers is shown once; in a notebook lines that repeat are counted. While this
             process reads nothing for more than 2 seconds (stopped, or in C code that keeps the GIL) lines may be lost,
             and it says how many.
-        arguments: how tasks see the buffers of their arguments (arrays, columns of frames, bytearrays in them ...), which
-            are not copied for them. "copy-on-write": writing works, costs the pages that are touched, and changes nobody
-            else's data. "readonly": writing is refused. "shared": arrays of `empty`, `zeros` and `asarray` are written
-            for everybody; all others are copy-on-write.
+        arguments: how tasks see the buffers of their arguments (arrays, columns of frames, bytearrays in them ...),
+            which are not copied for them. "copy-on-write": writing works, costs the pages that are touched, and changes
+            nobody else's data. "readonly": writing is refused. "shared": arrays of `empty`, `zeros` and `asarray` are
+            written for everybody; all others are copy-on-write.
         results: "views": arrays in results look at the queue's memory, copy-on-write, and keep their part of it as long
             as they live, also after the queue was closed. "copies": they are copied out of it.
 
@@ -611,16 +611,17 @@ class LocalQueue:
     def put(self, value: R, *, keep: bool = False) -> SharedRef[R]:
         """Store a value once, for any number of tasks: see `SharedRef`, which as an argument stands for its value.
 
-        Later calls that are given the same arrays themselves (those of a megabyte, say) send the name of what was stored as
-        well, as long as the SharedRef lives and they still hold the same bytes.
+        Later calls that are given the same arrays themselves (those of a megabyte, say) send the name of what was
+        stored as well, as long as the SharedRef lives and they still hold the same bytes.
 
         Args:
-            keep: the value stays until `SharedRef.delete`, or the end of the queue, also when nobody holds it and when this
-                process ends.
+            keep: the value stays until `SharedRef.delete`, or the end of the queue, also when nobody holds it and when
+                this process ends.
 
         Raises:
             SerializationError: it can't be pickled.
-            MemoryError: it is larger than three quarters of the queue's `memory`, or nothing on its way would free enough.
+            MemoryError: it is larger than three quarters of the queue's `memory`, or nothing on its way would free
+                enough.
             QueueClosed: as `delay`.
         """
         from localq.client.storage import put
@@ -632,18 +633,18 @@ class LocalQueue:
     ) -> np.ndarray[Any, Any]:
         """An array in the queue's memory; its contents are what happened to be there.
 
-        As an argument it, or a contiguous part of it, travels by name, whatever its size. Unlike other arguments it is not
-        as it was at the call: tasks see what is in it when they look. They see it as `arguments` says: copy-on-write, read
-        only, or shared, so that what they write is seen here. It lives as long as it, a part of it, or a task that it was
-        given to; also after the queue was closed.
+        As an argument it, or a contiguous part of it, travels by name, whatever its size. Unlike other arguments it is
+        not taken as it is at the call: tasks see what is in it when they look. They see it as `arguments` says:
+        copy-on-write, read only, or shared, so that what they write is seen here. Its memory stays as long as it, a
+        part of it, or a task that it was given to; also after the queue was closed.
 
         Args:
             shape, dtype, order: as for `numpy.empty`; no objects.
 
         Raises:
             ConfigError: one of these is not allowed.
-            MemoryError: it is larger than three quarters of the queue's `memory`, or there is no room and nothing on its way
-                that would free some, or the system has no memory.
+            MemoryError: it is larger than three quarters of the queue's `memory`, or there is no room and nothing on
+                its way that would free some, or the system has no memory.
             QueueClosed: as `delay`.
         """
         from localq.client.storage import allocate
@@ -658,14 +659,15 @@ class LocalQueue:
         order: Literal["C", "F"] = "C",
         sparse: bool = False,
     ) -> np.ndarray[Any, Any]:
-        """As `empty`, full of zeros. `sparse`: of arrays of a megabyte or more the system's memory is had page by page when it
-        is written or read, not now; if there is none then, the process ends by a signal."""
+        """As `empty`, full of zeros. `sparse`: of arrays of a megabyte or more the system's memory is had page by page
+        when it is written or read, not now; if there is none then, the process ends by a signal."""
         from localq.client.storage import allocate
 
         return allocate(self._client, self._options, shape, dtype, order, "sparse" if sparse else "zeros")
 
-    def asarray(self, value: ArrayLike, dtype: DTypeLike = None) -> np.ndarray[Any, Any]:
-        """A copy of an array (or of what `numpy.asarray` makes one of) in the queue's memory: as `empty`, and filled."""
+    def asarray(self, value: ArrayLike, dtype: DTypeLike | None = None) -> np.ndarray[Any, Any]:
+        """A copy of an array (or of what `numpy.asarray` makes one of) in the queue's memory: as `empty`, and
+        filled."""
         from localq.client.storage import copied
 
         return copied(self._client, self._options, value, dtype)
@@ -866,7 +868,9 @@ def _callable(fn: Callable[..., Any] | str) -> Callable[..., Any]:
 
         known = known_task(fn)
         if known is None:
-            raise ConfigError(f"out needs a function that is known here, and no task {fn!r} is registered in this process")
+            raise ConfigError(
+                f"out needs a function that is known here, and no task {fn!r} is registered in this process"
+            )
         return known.fn
     if not callable(fn):
         raise ConfigError(f"a function or the name of a task is needed; got {type(fn).__name__}")

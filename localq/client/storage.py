@@ -35,7 +35,7 @@ def put(client: _native.Client, options: _native.Options, identity: int, value: 
         raise ConfigError(f"keep must be True or False; got {keep!r}")
     format, packed = client.codec.encode_stored(value)  # noqa: A001 - the word for it everywhere
     payload = Payload([packed]) if isinstance(packed, bytes) else packed
-    return SharedRef(identity, format, client.put(options, payload, keep))
+    return SharedRef(identity, format, client.put(options, payload, keep), client.codec)
 
 
 def allocate(
@@ -57,12 +57,14 @@ def allocate(
 
     kind = np.dtype(dtype)
     if kind.hasobject:
-        raise ConfigError(f"an array of {kind} holds Python objects, which can't live in shared memory: use put() for it")
+        raise ConfigError(
+            f"an array of {kind} holds Python objects, which can't live in shared memory: use put() for it"
+        )
     if order not in ("C", "F"):
         raise ConfigError(f"order must be 'C' or 'F'; got {order!r}")
     sides = _sides(shape)
     length = math.prod(sides) * kind.itemsize
-    block = client.allocate(options, length, fill == "sparse")
+    block: Any = client.allocate(options, length, fill == "sparse")
     if fill != "any":
         block.clear(fill == "sparse")
     return np.ndarray(sides, kind, block, order=order)
@@ -80,7 +82,9 @@ def _sides(shape: object) -> tuple[int, ...]:
     return sides
 
 
-def copied(client: _native.Client, options: _native.Options, value: Any, dtype: DTypeLike) -> np.ndarray[Any, Any]:
+def copied(
+    client: _native.Client, options: _native.Options, value: Any, dtype: DTypeLike | None
+) -> np.ndarray[Any, Any]:
     """The same array in the arena."""
     import numpy as np
 
@@ -91,7 +95,7 @@ def copied(client: _native.Client, options: _native.Options, value: Any, dtype: 
     return there
 
 
-def place_of(space: _native.Space, identity: int, out: object) -> ArrayPlace:
+def place_of(space: _native.Space, identity: int, out: Any) -> ArrayPlace:
     """Where the array lies that results are to be written into.
 
     Raises:

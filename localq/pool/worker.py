@@ -50,11 +50,12 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         signal.signal(number, _ignore)  # not SIG_IGN: programs that tasks start would inherit that
     _reseed()
     coroutines = Coroutines()
+    codec = Codec(brief.serialization, buffers=True)
     worker = _native.Worker(
         space,
         label,
         os.getpid(),
-        codec=Codec(brief.serialization, buffers=True),
+        codec=codec,
         load=decode_function,
         run_coroutine=coroutines,
         too_large=_too_large,
@@ -62,7 +63,7 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         terms_type=Terms,
         task_type=Task,
     )
-    take_part(space.identity, worker)
+    take_part(space.identity, worker, codec)
     worker.tasks_left = brief.max_tasks_per_child or 0
     signal.signal(signal.SIGTERM, lambda number, frame: worker.recycle())
     signal.signal(signal.SIGURG, lambda number, frame: worker.heed())

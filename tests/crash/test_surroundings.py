@@ -155,7 +155,7 @@ def test_a_row_whose_pid_belongs_to_another_process_by_now_is_recovered_and_that
     (row,) = space.rows()
 
     assert open_process(row["pid"], row["started"]) is None
-    assert recover(space, label, 0).is_complete
+    assert recover(space, label, label, 0).is_complete
     assert space.rows() == []
 
 
