@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OTHER_MODULES", "array_reducers", "has_plain_memory", "reduce", "reduce_other"]
 
-OTHER_MODULES = frozenset((None, "array"))
+OTHER_MODULES = frozenset((None, "array", "torch"))
 """What `value.__module__` is for what `reduce_other` knows; None: it has none."""
 
 
@@ -45,10 +45,18 @@ def reduce_other(value: Any) -> object:
 
         return reduce_view(value)
     match kind.__module__:
+        case "pyarrow.lib":
+            from localq.reducers.tables import reduce_slice
+
+            return reduce_slice(value)
         case "array":
             from localq.reducers.views import reduce_numbers
 
             return reduce_numbers(value)
+        case "torch":
+            from localq.reducers.tensors import reduce_tensor
+
+            return reduce_tensor(value)
     return NotImplemented
 
 
