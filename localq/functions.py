@@ -10,12 +10,15 @@ from __future__ import annotations
 from localq.captures import MISSING, Captures, captures
 from localq.errors import ConfigError, SerializationError
 from localq.lookup import KIND_NAME, KIND_REFERENCE, KIND_VALUE, decode_function
-from localq.pickling import blame, by_reference, describe, dumps, type_name
+from localq.pickling import blame, by_reference, describe, dumps, pack, type_name
 from localq.tasks import Task, known_task, registered, task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    Packed = Any  # bytes or a Payload, as in localq.codec
 
 __all__ = [
     "KIND_NAME",
@@ -33,11 +36,12 @@ __all__ = [
 ]
 
 
-def encode_function(function: Callable[..., object] | str) -> tuple[int, bytes]:
+def encode_function(function: Callable[..., object] | str, buffers: bool = False) -> tuple[int, Packed]:
     """How a worker finds `function`: the kind, and what that kind needs.
 
     A text is a registered task's name. Where the task is known here it travels like its function, so that
-    workers need not have imported it.
+    workers need not have imported it. What goes by value may have large constants, in its closure, its defaults or a
+    partial; with `buffers` it is a `Payload` then.
 
     Raises:
         ConfigError: neither a callable nor a text.
@@ -56,7 +60,7 @@ def encode_function(function: Callable[..., object] | str) -> tuple[int, bytes]:
     if isinstance(function, Task):
         function = function.fn
     try:
-        return KIND_VALUE, dumps(function)
+        return KIND_VALUE, (pack if buffers else dumps)(function)
     except Exception as error:
         raise _refused(function, error) from error
 

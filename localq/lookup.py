@@ -13,16 +13,17 @@ from localq.errors import FunctionNotFound
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["KIND_NAME", "KIND_REFERENCE", "KIND_VALUE", "decode_function"]
 
 KIND_REFERENCE = 0  # "module:qualname"
-KIND_VALUE = 1  # a pickle
+KIND_VALUE = 1  # a pickle, or the parts of a Payload
 KIND_NAME = 2  # the name of a task that the worker's modules register
 
 
-def decode_function(kind: int, payload: bytes | bytearray | memoryview) -> Callable[..., object]:
-    """The callable that `encode_function` described.
+def decode_function(kind: int, payload: Any) -> Callable[..., object]:
+    """The callable that `encode_function` described. `payload` is a bytes-like object, or has a `head` and `buffers`.
 
     Raises:
         FunctionNotFound: its module, its name in there, or a task of that name does not exist here.
@@ -34,7 +35,11 @@ def decode_function(kind: int, payload: bytes | bytearray | memoryview) -> Calla
         case 1:
             from _pickle import loads
 
-            return loads(payload)  # type: ignore[no-any-return]
+            if not hasattr(payload, "head"):
+                return loads(payload)  # type: ignore[no-any-return]
+            from localq.pickling import unpack
+
+            return unpack(payload.head, payload.buffers)  # type: ignore[no-any-return]
         case 2:
             from localq.tasks import registered
 

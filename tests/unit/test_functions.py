@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import datetime
 import decimal
@@ -43,6 +44,7 @@ from localq.functions import (
     task,
 )
 from localq.model import Priority
+from tests.support.payloads import Arrived
 from tests.support.tasks import add
 
 
@@ -277,6 +279,19 @@ def test_a_closure_and_a_default_travel() -> None:
 
     assert travel(closure)(0) == 42
     assert travel(functools.partial(closure, 0))() == 42
+
+
+def test_large_constants_of_a_function_stay_apart_from_its_code() -> None:
+    table = array.array("d", range(10_000))
+
+    def look_up(index: int, default: Any = table) -> tuple[float, bool]:
+        return table[index], default is table
+
+    for function in (look_up, functools.partial(look_up, default=table), lambda index: look_up(index)):
+        kind, payload = encode_function(function, buffers=True)
+        assert (kind, len(payload.buffers)) == (KIND_VALUE, 1)
+        assert decode_function(kind, Arrived(payload))(5) == (5.0, True)
+    assert type(encode_function(lambda: 1, buffers=True)[1]) is bytes
 
 
 def test_a_cached_local_function_keeps_its_limits() -> None:

@@ -25,7 +25,7 @@ PLAIN = {
     "of bfloat16": lambda: numbers(100, 100).bfloat16(),
     "of bools": lambda: numbers(100, 100) > 50,
     "of complex numbers": lambda: numbers(100, 100) + 1j,
-    "a row": lambda: numbers(10, 2000)[5],
+    "a row": lambda: numbers(10, 3000)[5],
     "of inference": lambda: torch.inference_mode()(numbers)(100, 100),
 }
 
