@@ -374,6 +374,8 @@ class FunctionEntry:
     def unstable(self) -> bool: ...
 
     pending: int
+    heavy: bool
+    """It holds memory of the arena: not to be kept when no task needs it."""
     """This client's tasks that still need the row."""
     queue: int
     """Number of the queue, -1: the caller's; `priority`, `max_retries` and `max_crashes` likewise."""
@@ -396,6 +398,10 @@ class Future(Generic[_R_co]):
 
     `attempts`, `worker_pid` and the times (CLOCK_MONOTONIC nanoseconds) are 0 until it is done, but `submit_ns`.
     """
+
+    def _hold_for(self, client: Client) -> tuple[int, Hold] | None:
+        """For a task of that client whose input this is: (format, Hold) of a result that lies in the arena they share;
+        None where it must travel again."""
 
     def __class_getitem__(cls, item: Any) -> Any: ...
     @property
@@ -668,6 +674,7 @@ class Client:
         owner: Callable[[], object],
         future_type: type[Future[Any]],
         resolve: Callable[[Client, Any], FunctionEntry],
+        let_go: Callable[[Client, FunctionEntry], object],
         on_tick: Callable[[], object],
         on_watched: Callable[[], object],
         errors: _ClientErrors,
@@ -683,6 +690,10 @@ class Client:
     @property
     def codec(self) -> Any:
         """The one handed in."""
+
+    @property
+    def identity(self) -> int:
+        """Of the queue: `Space.identity`."""
 
     @property
     def functions(self) -> dict[Any, FunctionEntry]:
@@ -744,6 +755,9 @@ class Client:
 
     def is_published(self, row: int, generation: int, payload: Any) -> bool:
         """Whether that row holds this very Payload."""
+
+    def leave_function(self, entry: FunctionEntry) -> int:
+        """One user less of that function."""
 
     def unpublish(self, row: int) -> None:
         """Take a function out again. No task may need it any more."""

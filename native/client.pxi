@@ -16,6 +16,7 @@ cdef class FunctionEntry:
     cdef object missing               # stands in `checks` for a name or a cell that has no value
     cdef readonly bint unstable     # something it captured can change unseen: publish it anew at each use
     cdef public uint32_t pending
+    cdef public bint heavy          # it holds memory of the arena: not to be kept when no task needs it
     cdef public int queue, priority, max_retries, max_crashes      # -1: the caller's
     cdef public uint32_t limit_ms                     # how long a run may last, 0: the caller's
 
@@ -258,6 +259,17 @@ cdef class Future:
         """
         return self.state == IS_CANCELLED or (not self.done() and self.client.cancel(self))
 
+    def _hold_for(self, Client client):
+        """For a task of that client whose input this is: (format, Hold) of a result that lies in the arena they share, so that it need
+        not travel again; None where it must."""
+        cdef Incoming incoming
+        if self.state != IS_ENCODED or self.client.space is not client.space or type(self.value[1]) is not Incoming:
+            return None
+        incoming = self.value[1]
+        if incoming.whole is None:
+            return None
+        return self.value[0] & FORMATS, hold_of(client.pinner, incoming.whole.number, incoming.whole.generation)
+
     def _run_here(self):
         """In a task that is about to wait for this one: run it in here, if it is still queued."""
         if self.state == IS_PENDING and self.client is not None and self.client.help is not None and self.generation != 0:
@@ -471,7 +483,7 @@ cdef class Client:
     cdef lq_out out
     cdef readonly object codec
     cdef bint fast                    # the codec lets MessagePack be tried first
-    cdef object future_type, resolve, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error, timeout_error, expired_error
+    cdef object future_type, resolve, let_go, on_tick, on_watched, cancelled_error, crashed_error, undecodable, closed_error, full_error, timeout_error, expired_error
     cdef readonly dict functions      # callable or name -> FunctionEntry
     cdef readonly frozenset plain     # types, beside functions, that may be its keys
     cdef str prefix
@@ -492,9 +504,9 @@ cdef class Client:
     cdef public object on_use         # None, or called once, by whoever submits or waits next
     cdef public object on_output      # None, or called before a task that has written something is done
 
-    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, on_tick, on_watched,
+    def __init__(self, Space space not None, uint32_t label, uint32_t pid, *, codec, owner, future_type, resolve, let_go, on_tick, on_watched,
                  errors, plain, freeze=None):
-        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry; `on_tick()` is called now and then while waiting and may fail futures;
+        """`owner()` is what must live while futures wait; `resolve(client, fn)` returns a FunctionEntry, `let_go(client, entry)` is told that no task needs one that is heavy; `on_tick()` is called now and then while waiting and may fail futures;
         `errors` has .cancelled(task_id, attempts), .crashed(task_id, attempts, pid, wait_status, report, function),
         .undecodable(error, task_id, attempts), .closed(reason), .full(capacity, timeout);
         `plain`: types beside functions whose instances compare by identity, or by value and never change;
@@ -509,6 +521,7 @@ cdef class Client:
         self.owner = owner
         self.future_type = future_type
         self.resolve = resolve
+        self.let_go = let_go
         self.on_tick = on_tick
         self.on_watched = on_watched
         self.cancelled_error, self.crashed_error = errors.cancelled, errors.crashed
@@ -778,6 +791,11 @@ cdef class Client:
             self.copying -= 1
         self.stay_open()        # or the block went with this client's label
         return 0
+
+    @property
+    def identity(self):
+        """Of the queue."""
+        return self.space.space.header.identity
 
     def leave(self):
         """Give everything back; the process lives on. Tasks that are on their way go on, and nobody is told. What is looked at becomes
@@ -1204,17 +1222,17 @@ cdef class Client:
         cdef object payload = None
         cdef int format = MSGPACK
         try:
-            if source.state == IS_ENCODED:
-                source.decode()
-            elif source.state == IS_ENCODED_ERROR:
+            if source.state == IS_ENCODED_ERROR:
                 source.decode_error()
-            if source.state != IS_VALUE:
+            if source.state == IS_ENCODED and source._hold_for(self) is None:
+                source.decode()
+            if source.state != IS_VALUE and source.state != IS_ENCODED:
                 future.settle(source.state, source.value)
                 return 0
             parcel.missing -= 1
             if parcel.missing > 0:
                 return 0
-            positional, named = parcel.frozen.fill()
+            positional, named = parcel.frozen.fill(self)
             if self.fast and parcel.options.metadata is None and future.entry.row != LQ_FUNCTION_IN_BAND:
                 self.out.base, self.out.cap, self.out.len = NULL, 0, 0
                 if (lq_value_encode_args(&self.out, <PyObject *>positional, 0, <PyObject *>named) if parcel.kind == LQ_KIND_CALL
@@ -1386,6 +1404,13 @@ cdef class Client:
         cdef lq_status status = lq_space_function(&self.space.space, row, generation, &kind, &at, &length)
         return status == LQ_OK and kind & BUFFERS != 0 and Outgoing(self.space, payload).matches(at, length)
 
+    cpdef int leave_function(self, FunctionEntry entry) except -1:
+        """One user less of that function."""
+        entry.pending -= 1
+        if entry.pending == 0 and entry.heavy:
+            self.let_go(self, entry)
+        return 0
+
     def unpublish(self, uint32_t row):
         lq_client_unpublish(&self.client, row)
 
@@ -1437,7 +1462,7 @@ cdef class Client:
         future.items_begun = lq_slot_items_begun(slot)
         future.payload_bytes = <uint64_t>slot.args_bytes + slot.result_bytes
         cdef FunctionEntry entry = future.entry
-        entry.pending -= 1
+        self.leave_function(entry)
         future.entry = None
         cdef State state = IS_CANCELLED
         cdef object value = None

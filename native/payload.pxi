@@ -248,6 +248,7 @@ cdef class Incoming:
     cdef readonly object head
     cdef readonly list buffers
     cdef list holds
+    cdef Block whole                  # where it lies, if it was not copied
 
 
 cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_view_mode mode, bint is_copied):
@@ -267,6 +268,7 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
             or table.head_bytes > table.total or sizeof(Table) + table.parts * sizeof(Part) > table.total - table.head_bytes):
         fail(LQ_CORRUPT, "a payload")
     whole = pinner.look(block, generation, 0, table.total, LQ_VIEW_COPY_ON_WRITE if mode == LQ_VIEW_SHARED else mode, is_copied)
+    incoming.whole = whole if whole.entry != LQ_NO_PIN else None
     parts = <const Part *>(whole.at + sizeof(Table))
     incoming.buffers = []
     view = memoryview(whole)

@@ -79,6 +79,7 @@ class Connection:
             owner=me,
             future_type=TaskFuture,
             resolve=publisher.resolve,
+            let_go=publisher.let_go,
             on_tick=lambda: _call(me, Connection.check),
             on_watched=lambda: _call(me, Connection.watch),
             errors=failures,

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from localq._native import Client
     from localq.client.future import TaskFuture
 
     Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -54,14 +55,25 @@ class _Plain:
         self._args = args
         self._kwargs = kwargs or None  # there may be a million of these
 
-    def fill(self) -> Arguments:
-        """The call's arguments, now that all inputs are done."""
+    def fill(self, client: Client) -> Arguments:
+        """The call's arguments for a task of that client, now that all inputs are done."""
         kwargs = self._kwargs or {}
-        return tuple(map(_value, self._args)), {name: _value(value) for name, value in kwargs.items()}
+        args = tuple(_value(value, client) for value in self._args)
+        return args, {name: _value(value, client) for name, value in kwargs.items()}
 
 
-def _value(value: Any) -> Any:
-    return value if type(value) in FIXED else value.result(0)
+def _value(value: Any, client: Client) -> Any:
+    return value if type(value) in FIXED else _result(value, client)
+
+
+def _result(future: TaskFuture[Any], client: Client) -> Any:
+    """A large result stays where it is: its name stands for it."""
+    found = future._hold_for(client)
+    if found is None:
+        return future.result(0)
+    from localq.shared import SharedRef
+
+    return SharedRef(client.identity, *found, client.codec)
 
 
 class _Pickled:
@@ -80,9 +92,9 @@ class _Pickled:
             _by_value_freezer(file, kept).dump(value)
         self._payload = file.getvalue()
 
-    def fill(self) -> Arguments:
+    def fill(self, client: Client) -> Arguments:
         """As `_Plain.fill`."""
-        found: Arguments = _Filler(BytesIO(self._payload), self._kept).load()
+        found: Arguments = _Filler(BytesIO(self._payload), self._kept, client).load()
         return found
 
 
@@ -100,9 +112,9 @@ class _Kept(list["Any"]):
         self.append(value)
         return len(self) - 1
 
-    def give(self, place: int) -> Any:
+    def give(self, place: int, client: Client) -> Any:
         value = self[place]
-        return value.result(0) if id(value) in self._futures else value
+        return _result(value, client) if id(value) in self._futures else value
 
 
 class _Freezer(Pickler):
@@ -127,9 +139,10 @@ def _by_value_freezer(file: BytesIO, kept: _Kept) -> Pickler:
 
 
 class _Filler(Unpickler):
-    def __init__(self, file: BytesIO, kept: _Kept) -> None:
+    def __init__(self, file: BytesIO, kept: _Kept, client: Client) -> None:
         super().__init__(file)
         self._kept = kept
+        self._client = client
 
     def persistent_load(self, place: int) -> Any:
-        return self._kept.give(place)
+        return self._kept.give(place, self._client)

@@ -338,7 +338,7 @@ class MapResults(_native.Results, Generic[R]):
         iteration."""
         if not self._closed:
             self._closed = True
-            self._entry.pending -= 1
+            self._client.leave_function(self._entry)
         self._exhausted = True
         if self._feed is not None:
             self._feed.close()

@@ -19,6 +19,7 @@ from localq.tasks import known_task, registry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from localq._native import Client, FunctionEntry
 
@@ -54,19 +55,27 @@ class Publisher:
         if taken is not None:
             checks += taken.checks
         unstable = taken is not None and taken.volatile
-        kind, payload = encode_function(function)
+        kind, payload = encode_function(function, buffers=True)
         options = self._options(called)
         if kind != KIND_VALUE:
             return self._resolve_by_name(client, function, kind, payload, checks, options)
-        known = self._by_value.pop(payload, None)
-        if known is not None and known.function is function and _are_same(known.checks, checks):
-            self._by_value[payload] = known  # encoded anew, and nothing had changed
+        is_heavy = not isinstance(payload, bytes)
+        key = b"".join(payload.head) + b"#%d" % payload.nbytes if is_heavy else payload
+        known = self._by_value.pop(key, None)
+        if (
+            known is not None
+            and known.function is function
+            and _are_same(known.checks, checks)
+            and (not is_heavy or client.is_published(known.row, known.generation, payload))
+        ):
+            self._by_value[key] = known  # encoded anew, and nothing had changed
             return known
         entry = self._publish(client, function, kind, payload, checks, unstable, options)
         if entry.row != _native.IN_BAND:
             if known is not None:
-                self._by_value[payload + b"#" + str(known.row).encode()] = known  # until its tasks are done
-            self._by_value[payload] = entry
+                self._by_value[key + b"#" + str(known.row).encode()] = known  # until its tasks are done
+            self._by_value[key] = entry
+            entry.heavy = is_heavy
             self._remember(client, function, entry)
             self._forget_old(client)
         return entry
@@ -110,7 +119,7 @@ class Publisher:
         client: Client,
         function: Callable[..., object] | str,
         kind: int,
-        payload: bytes,
+        payload: Any,
         checks: tuple[object, ...],
         unstable: bool,
         options: tuple[int, int, int, int, int],
@@ -122,6 +131,20 @@ class Publisher:
         entry = _native.FunctionEntry(function, *place, checks, MISSING, unstable or place[0] == _native.IN_BAND)
         entry.queue, entry.priority, entry.max_retries, entry.max_crashes, entry.limit_ms = options
         return entry
+
+    def let_go(self, client: Client, entry: FunctionEntry) -> None:
+        """No task needs this one any more, and it holds memory."""
+        for key, known in list(self._by_value.items()):
+            if known is entry:
+                self._take_out(client, key, entry)
+                return
+
+    def _take_out(self, client: Client, key: bytes, entry: FunctionEntry) -> None:
+        if entry.pending or self._by_value.pop(key, None) is not entry:
+            return  # needed; or another thread was quicker
+        if _is_kept(client, entry.function) and client.functions.get(entry.function) is entry:
+            del client.functions[entry.function]
+        client.unpublish(entry.row)
 
     def _remember(self, client: Client, function: object, entry: FunctionEntry) -> None:
         """For the next call, if it can be told apart from all others; what can't is resolved at each use."""
@@ -136,11 +159,8 @@ class Publisher:
                 break
             surplus, weight = surplus - 1, weight - len(payload)
             entry = self._by_value.get(payload)
-            if entry is None or entry.pending or self._by_value.pop(payload, None) is not entry:
-                continue  # needed; or another thread was quicker
-            if _is_kept(client, entry.function) and client.functions.get(entry.function) is entry:
-                del client.functions[entry.function]
-            client.unpublish(entry.row)
+            if entry is not None:
+                self._take_out(client, payload, entry)
 
 
 def _is_kept(client: Client, function: object) -> bool:

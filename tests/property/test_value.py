@@ -392,6 +392,7 @@ class Loop:
             owner=lambda: None,
             future_type=_native.Future,
             resolve=self.resolve,
+            let_go=lambda client, entry: None,
             on_tick=lambda: None,
             on_watched=lambda: None,
             errors=failures,
