@@ -782,6 +782,13 @@ class Client:
     def put(self, options: Options, payload: Any, keep: bool) -> Hold:
         """Store a Payload in a block of its own. `keep`: it stays until it is released."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether anything in this process looks at the arena."""
+
+    def lend(self, is_alive: Callable[[], bool]) -> None:
+        """This process has forked one that sees all that is looked at here, as long as `is_alive()`."""
+
     def hold(self, block: int, generation: int) -> Hold:
         """A shared value that another process has stored. Raises LookupError when it is gone."""
 
@@ -875,6 +882,13 @@ class Worker:
     @property
     def view_mode(self) -> int:
         """How the arguments that are decoded just now see shared values: VIEW_*."""
+
+    @property
+    def looks(self) -> bool:
+        """As `Client.looks`."""
+
+    def lend(self, is_alive: Callable[[], bool]) -> None:
+        """As `Client.lend`."""
 
     def hold(self, block: int, generation: int) -> Hold:
         """As `Client.hold`."""

@@ -8,12 +8,14 @@ is part of that queue, so each such process tells here which part it is.
 
 from __future__ import annotations
 
+import os
 from _weakref import ref  # the module `weakref` is dearer, and workers load this one
 
 from localq.errors import SharedRefLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Generic, Protocol, TypeVar
 
     from localq import _native
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
         def hold(self, block: int, generation: int) -> _native.Hold: ...
         def share(self, block: int, generation: int, start: int, length: int) -> _native.Block: ...
+        @property
+        def looks(self) -> bool: ...
+        def lend(self, is_alive: Callable[[], bool]) -> None: ...
 
     class Decoder(Protocol):
         """The queue's codec."""
@@ -157,6 +162,73 @@ def take_part(identity: int, home: Home, decoder: Decoder) -> None:
     """From now on names of that queue's values mean something in this process, as long as `home` lives."""
     others = [known for known in _homes.get(identity, ()) if known[0]() is not None]
     _homes[identity] = [*others, (ref(home), decoder)]
+
+
+# Forks. A child sees the parent's views and has no pins of its own: the parent keeps its pins until the child has ended,
+# or executed another program. Both close the child's end of a pipe.
+
+_pipe: tuple[int, int] | None = None  # from before a fork until after it
+
+
+def _before_fork() -> None:
+    global _pipe
+    if any(home.looks for home in _living()):
+        try:
+            _pipe = os.pipe()
+        except OSError:  # no descriptor left: then what is looked at now is kept for good
+            _pipe = -1, -1
+
+
+def _after_in_child() -> None:
+    global _pipe
+    if _pipe is not None and _pipe[0] >= 0:
+        os.close(_pipe[0])  # the other end stays open as long as this process
+    _pipe = None
+
+
+def _after_in_parent() -> None:
+    global _pipe
+    if _pipe is None:
+        return
+    borrower = _Borrower(*_pipe)
+    _pipe = None
+    for home in _living():
+        if home.looks:
+            home.lend(borrower)
+
+
+def _living() -> list[Home]:
+    return [home for homes in list(_homes.values()) for known, _ in homes if (home := known()) is not None]
+
+
+class _Borrower:
+    """A child that was forked. Called: whether it may still look at what its parent looked at."""
+
+    def __init__(self, ours: int, theirs: int) -> None:
+        self._ours = ours
+        self._is_over = False
+        if theirs >= 0:
+            os.close(theirs)
+
+    def __call__(self) -> bool:
+        from select import POLLHUP, poll
+
+        if self._ours < 0:
+            return not self._is_over
+        look = poll()
+        look.register(self._ours, 0)  # POLLHUP is told in any case
+        self._is_over = any(event & POLLHUP for _, event in look.poll(0))
+        if self._is_over:
+            os.close(self._ours)
+            self._ours = -1
+        return not self._is_over
+
+    def __del__(self) -> None:
+        if self._ours >= 0:
+            os.close(self._ours)
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_in_child, after_in_parent=_after_in_parent)
 
 
 def named_value(identity: int, block: int, generation: int, format: int) -> Any:  # noqa: A002

@@ -846,6 +846,15 @@ cdef class Client:
         outgoing.remember(self.space, block, generation)
         return hold
 
+    @property
+    def looks(self):
+        """Whether anything in this process looks at the arena."""
+        return self.pinner.first != NULL
+
+    def lend(self, is_alive):
+        """This process has forked one that sees all that is looked at here, as long as `is_alive()`: until then the blocks stay."""
+        self.pinner.lend(is_alive)
+
     def hold(self, uint32_t block, uint32_t generation):
         """A shared value that another process has stored. Raises LookupError when it is gone."""
         return hold_of(self.pinner, block, generation)

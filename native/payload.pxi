@@ -57,6 +57,9 @@ cdef class Pinner:
     cdef unsigned char *ours          # 1 here; the kernel wipes it in a forked child, which must not use the label
     cdef bint left                    # the label is given back
     cdef void *first                  # a list of Blocks, which take themselves out
+    cdef uint32_t forks               # since then: what was looked at before one is looked at by the child as well
+    cdef list borrowers               # (fork, callable: does the child still live?)
+    cdef list held_back               # (fork, pin): of views that are gone here, and may be in use there
 
     def __cinit__(self, Space space not None, uint32_t me):
         self.space = space
@@ -79,6 +82,39 @@ cdef class Pinner:
     cdef void unpin(self, uint32_t entry) noexcept:
         if entry != LQ_NO_PIN and self.is_ours():
             lq_arena_unpin(&self.space.space.arena, NULL, self.me, entry)
+
+    cdef void let_go(self, uint32_t entry, uint32_t born) noexcept:
+        """Of a view that has ended here. A child forked while it lived may go on to use it."""
+        if entry == LQ_NO_PIN or not self.is_ours():
+            return
+        if self.borrowers is None or born == self.forks:
+            self.unpin(entry)
+            return
+        self.held_back.append((born, entry))
+        try:
+            self.collect()
+        except Exception:       # memory; it is tried again with the next one
+            pass
+
+    cdef int collect(self) except -1:
+        """Unpin what no child can be using any more."""
+        self.borrowers = [borrower for borrower in self.borrowers if borrower[1]()] or None
+        kept = []
+        for born, entry in self.held_back:
+            if self.borrowers is not None and any(fork > born for fork, _ in self.borrowers):
+                kept.append((born, entry))
+            else:
+                self.unpin(entry)
+        self.held_back = kept
+        return 0
+
+    cdef int lend(self, object is_alive) except -1:
+        """This process has forked one that sees all that is looked at here, as long as `is_alive()`."""
+        self.forks += 1
+        if self.borrowers is None:
+            self.borrowers, self.held_back = [], self.held_back or []
+        self.borrowers.append((self.forks, is_alive))
+        return 0
 
     cdef Block look(self, uint32_t block, uint32_t generation, uint64_t at, uint64_t length, lq_view_mode mode, bint is_copied):
         """Bytes of a block that somebody keeps for the time of this call, or for good: as a view, or as a copy where that is
@@ -135,6 +171,7 @@ cdef class Block:
     cdef unsigned char *own           # a copy instead of a view
     cdef readonly uint64_t length
     cdef uint32_t entry, number, generation
+    cdef uint32_t born                # forks of this process by then
     cdef uint64_t begin               # where in its block it begins
     cdef bint writable, is_area
     cdef void *next
@@ -144,6 +181,7 @@ cdef class Block:
         self.entry = LQ_NO_PIN
 
     cdef void enlist(self) noexcept:
+        self.born = self.pinner.forks
         self.next = self.pinner.first
         if self.next != NULL:
             (<Block>self.next).previous = <void *>self
@@ -177,7 +215,7 @@ cdef class Block:
             (<Block>self.next).previous = self.previous
         lq_view_close(&self.view)       # before the block may be used again
         free(self.own)
-        self.pinner.unpin(self.entry)
+        self.pinner.let_go(self.entry, self.born)
 
     def clear(self, bint sparse=False):
         """All zeros. `sparse`: of large blocks the memory is given back, and had again page by page when it is written."""
