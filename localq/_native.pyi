@@ -221,6 +221,14 @@ class Space:
     def arena(self) -> tuple[int, int, int]:
         """(bytes held by tasks and results, bytes kept warm by processes, spans in use of 1 MiB each)."""
 
+    def holdings(self) -> dict[str, int]:
+        """Bytes of the arena by what holds them: "arguments", "results", "functions", "kept" (shared values that stay
+        until they are deleted), "pinned" (what lives because somebody looks at it), "owned" (being written, or kept
+        warm), "idle" (free, and not given back to the system yet)."""
+
+    def pinned_by(self, row: int) -> tuple[int, int]:
+        """(blocks, bytes) that the process of that row of the roster looks at."""
+
     def slots(self) -> dict[str, int]:
         """How many slots are in each state."""
 

@@ -164,8 +164,8 @@ def take_part(identity: int, home: Home, decoder: Decoder) -> None:
     _homes[identity] = [*others, (ref(home), decoder)]
 
 
-# Forks. A child sees the parent's views and has no pins of its own: the parent keeps its pins until the child has ended,
-# or executed another program. Both close the child's end of a pipe.
+# Forks. A child sees the parent's views and has no pins of its own: the parent keeps its pins until the child has
+# ended, or executed another program. Both close the child's end of a pipe.
 
 _pipe: tuple[int, int] | None = None  # from before a fork until after it
 

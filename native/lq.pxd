@@ -275,6 +275,19 @@ cdef extern from "lq_view.h" nogil:
     void lq_mark_destroy(unsigned char *mark)
 
 
+cdef extern from "lq_holdings.h" nogil:
+    struct lq_holdings:
+        uint64_t arguments
+        uint64_t results
+        uint64_t functions
+        uint64_t kept
+        uint64_t pinned
+        uint64_t owned
+        uint64_t idle
+    void lq_space_holdings(const lq_space *space, lq_holdings *holdings)
+    void lq_space_pinned_by(const lq_space *space, uint32_t row, uint32_t *pins, uint64_t *bytes)
+
+
 cdef extern from "lq_look.h" nogil:
     struct lq_asked:
         uint32_t index

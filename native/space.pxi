@@ -302,6 +302,23 @@ cdef class Space:
         lq_space_arena_reading(&self.space, &held, &owned, &spans)
         return held, owned, spans
 
+    def holdings(self):
+        """Bytes of the arena by what holds them: "arguments", "results", "functions", "kept" (shared values that stay until they are
+        deleted), "pinned" (what lives because somebody looks at it), "owned" (being written, or kept warm), "idle" (free, and not
+        given back to the system yet)."""
+        cdef lq_holdings holdings
+        with nogil:
+            lq_space_holdings(&self.space, &holdings)
+        return {"arguments": holdings.arguments, "results": holdings.results, "functions": holdings.functions, "kept": holdings.kept,
+                "pinned": holdings.pinned, "owned": holdings.owned, "idle": holdings.idle}
+
+    def pinned_by(self, uint32_t row):
+        """(blocks, bytes) that the process of that row of the roster looks at."""
+        cdef uint32_t pins = 0
+        cdef uint64_t bytes = 0
+        lq_space_pinned_by(&self.space, row % LQ_ROWS, &pins, &bytes)
+        return pins, bytes
+
     def slots(self):
         """How many slots are in each state."""
         cdef uint32_t counts[16]

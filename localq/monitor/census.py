@@ -56,6 +56,15 @@ class Process(msgspec.Struct, frozen=True):
     command: str
 
 
+class Looking(msgspec.Struct, frozen=True):
+    """A process that looks at blocks of the arena: at arguments, results, shared values, arrays."""
+
+    pid: int
+    role: str
+    blocks: int
+    bytes: int  # of the blocks; what two processes look at counts for both
+
+
 class Readings(msgspec.Struct, frozen=True):
     """Numbers of a running queue, as seen last. Sizes are bytes."""
 
@@ -72,6 +81,8 @@ class Readings(msgspec.Struct, frozen=True):
     memory: int
     memory_held: int
     memory_warm: int
+    memory_by: dict[str, int]  # arguments, results, functions, kept, pinned, owned, idle; see `Space.holdings`
+    looking: list[Looking]  # the most memory first
     tallies: dict[str, int]
 
 
@@ -321,8 +332,19 @@ def _readings(last: Look, told: dict[str, Any]) -> Readings:
         memory=told["memory"],
         memory_held=last.held,
         memory_warm=last.kept,
+        memory_by=last.holdings,
+        looking=_looking(last),
         tallies=last.tallies,
     )
+
+
+def _looking(last: Look) -> list[Looking]:
+    found = [
+        Looking(each.pid, each.role.value, each.blocks, each.block_bytes)
+        for each in last.processes
+        if each.live and each.blocks
+    ]
+    return sorted(found, key=lambda each: -each.bytes)
 
 
 def as_data(examined: list[Examined], version: str) -> dict[str, Any]:

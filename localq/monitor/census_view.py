@@ -56,6 +56,9 @@ def _lines_of(queue: Examined) -> Iterable[tuple[int, Text]]:
     if queue.readings is not None:
         yield 2, Text(_processes(queue.readings))
         yield 2, Text(_work(queue.readings))
+        for line in (_memory(queue.readings), _looking(queue.readings)):
+            if line is not None:
+                yield 2, Text(line)
     if queue.looks and queue.state is State.RUNNING:
         yield 2, Text(_looks(queue), style="dim")
     for finding in queue.findings:
@@ -97,6 +100,38 @@ def _work(readings: Readings) -> str:
         f"{queued}; {readings.running} running, {readings.unread:,} unread, {readings.kept:,} kept;"
         f" memory {_size(readings.memory_held)} of {_size(readings.memory)}"
     )
+
+
+_HOLDERS = {
+    "arguments": "arguments",
+    "results": "results",
+    "functions": "functions",
+    "kept": "kept values",
+    "pinned": "shared values, arrays and views",
+    "owned": "being written or warm",
+    "idle": "idle",
+}
+MOST_LOOKING = 8  # processes that are named
+
+
+def _memory(readings: Readings) -> str | None:
+    """Who holds what of the arena."""
+    parts = [
+        f"{what} {_size(readings.memory_by[key])}" for key, what in _HOLDERS.items() if readings.memory_by.get(key)
+    ]
+    return f"of memory: {', '.join(parts)}" if parts else None
+
+
+def _looking(readings: Readings) -> str | None:
+    """Whose views keep it."""
+    if not readings.looking:
+        return None
+    named = [
+        f"{each.role} {each.pid} at {each.blocks:,} {'block' if each.blocks == 1 else 'blocks'}, {_size(each.bytes)}"
+        for each in readings.looking[:MOST_LOOKING]
+    ]
+    others = len(readings.looking) - MOST_LOOKING
+    return f"looking: {'; '.join(named)}{f'; and {others} others' if others > 0 else ''}"
 
 
 def _looks(queue: Examined) -> str:

@@ -70,6 +70,8 @@ class ProcessSeen(msgspec.Struct, frozen=True):
     ready: bool = False
     tasks_run: int = 0
     unread: int = 0  # of a client: finished tasks that it has not picked up
+    blocks: int = 0  # of the arena that it looks at, and their bytes
+    block_bytes: int = 0
     task_id: str | None = None  # in its hands
     task_since_ns: int = 0
     function: str | None = None  # of that task, when it can be known
@@ -88,6 +90,7 @@ class Look(msgspec.Struct, frozen=True):
     tallies: dict[str, int]
     held: int  # of the arena, by tasks and results
     kept: int  # of the arena, kept warm by processes
+    holdings: dict[str, int] = {}  # of the arena, by what holds them: see `Space.holdings`
 
     def of(self, role: Role) -> list[ProcessSeen]:
         """The rows of that role that nobody has buried."""
@@ -124,11 +127,13 @@ def take_look(space: Space, pids_are_ours: bool) -> Look:
         tallies=space.tallies,
         held=held,
         kept=kept,
+        holdings=space.holdings(),
     )
 
 
 def _see(space: Space, row: _native._Row, pids_are_ours: bool) -> ProcessSeen:
     task = row["task"] if row["role"] == _native.ROLE_WORKER else None
+    blocks, block_bytes = space.pinned_by(row["row"])
     return ProcessSeen(
         label=row["label"],
         live=row["live"],
@@ -137,6 +142,8 @@ def _see(space: Space, row: _native._Row, pids_are_ours: bool) -> ProcessSeen:
         condition=condition_of(row["pid"], row["started"]) if pids_are_ours and row["pid"] else Condition.UNKNOWN,
         ready=row["ready"],
         tasks_run=row["succeeded"] + row["failed"],
+        blocks=blocks,
+        block_bytes=block_bytes,
         unread=row["unread"] if row["role"] == _native.ROLE_CLIENT else 0,
         task_id=None if task is None else space.task_id(*task),
         task_since_ns=0 if task is None else row["task_since_ns"],
