@@ -3,7 +3,7 @@
 
 Used by `localq.reducers` when there is one, or one arrives. What pickle would bring comes back: the same type, dtype,
 shape and order, read-only where the sender's was. Dense arrays keep their strides and are not copied; others become
-contiguous, in a copy.
+contiguous, in a copy, unless that memory is in the arena.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from _pickle import PickleBuffer
 from copyreg import dispatch_table
 
 import numpy as np
+
+from localq.reducers.spans import shared_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ def _layout(array: Array) -> tuple[object, ...]:
     dense = array.transpose(sorted(range(array.ndim), key=lambda axis: -strides[axis]))
     if dense.flags.c_contiguous:
         return array.shape, dtype, _memory(dense), 0, strides
+    span = shared_span(array)
+    if span is not None:
+        return array.shape, dtype, *span, strides
     return array.shape, dtype, _memory(array.copy("C"))
 
 

@@ -11,11 +11,11 @@ import os
 
 import numpy as np
 
+from localq.reducers.spans import bounds
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    Array = np.ndarray[Any, Any]
 
 __all__ = ["reduce_mapped"]
 
@@ -28,10 +28,10 @@ def reduce_mapped(array: Any) -> tuple[object, ...] | None:
     name, mode = array.filename, MODES.get(array.mode)
     if array._mmap is None or name is None or mode is None or array.size == 0:
         return None
-    low, high = _bounds(array)
+    low, high = bounds(array)
     try:
         within = np.frombuffer(array._mmap, np.uint8)
-        first, last = _bounds(within)
+        first, last = bounds(within)
         status = os.stat(name)
     except (OSError, ValueError):  # the file is not there any more; the mapping is closed
         return None
@@ -42,17 +42,6 @@ def reduce_mapped(array: Any) -> tuple[object, ...] | None:
     at = array.__array_interface__["data"][0] - low
     layout = array.shape, array.dtype, at, array.strides, array.flags.writeable
     return _restore_mapped, (name, identity, mode, place, high - low, *layout)
-
-
-def _bounds(array: Array) -> tuple[int, int]:
-    """The addresses of an array's first byte, and of the one behind its last."""
-    low = high = array.__array_interface__["data"][0]
-    for length, stride in zip(array.shape, array.strides, strict=True):
-        if stride < 0:
-            low += (length - 1) * stride
-        else:
-            high += (length - 1) * stride
-    return low, high + array.itemsize
 
 
 def _place(address: int, name: str, status: os.stat_result) -> int | None:

@@ -117,6 +117,38 @@ def test_what_is_writable_and_what_is_not_is_told_by_the_buffers() -> None:
     assert [each.flags.writeable for each in there] == [False, True]
 
 
+class Arena(bytearray):
+    """Memory that says it is shared, as the native side's does."""
+
+    in_arena = True
+
+
+@pytest.mark.parametrize(
+    "part",
+    [np.s_[:], np.s_[3], np.s_[:, 2:4], np.s_[::-2, 1::3], np.s_[5, 6], np.s_[2:2]],
+    ids=str,
+)
+@pytest.mark.parametrize("wrap", [lambda arena: arena, lambda arena: memoryview(arena)[160:]], ids=["whole", "a view"])
+def test_memory_that_is_shared_already_is_never_copied(part: Any, wrap: Any) -> None:
+    arena = Arena(80 * 8 + 160)
+    array = np.frombuffer(wrap(arena), count=80)[: 8 * 10].reshape(8, 10)[part]
+    if not isinstance(array, np.ndarray):
+        array = np.frombuffer(wrap(arena), count=1)
+
+    payload = packed([array])
+
+    head = b"".join(payload.head)
+    (there,) = unpack(head, payload.buffers)  # where it is: what a reference leads to
+    assert (there.shape, there.strides, address_of(there)) == (array.shape, array.strides, address_of(array))
+    there[...] = 1
+    assert (array == 1).all()
+
+
+def address_of(array: Any) -> int:
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
 def test_an_array_that_occurs_twice_is_sent_once_and_stays_one() -> None:
     value = np.arange(10_000)
 
