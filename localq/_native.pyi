@@ -325,6 +325,10 @@ class Block:
 
     @property
     def length(self) -> int: ...
+    @property
+    def in_arena(self) -> bool:
+        """Whether what is written here is seen by others: for the picklers, which leave such memory where it is."""
+
     def clear(self, sparse: bool = False) -> None:
         """All zeros. `sparse`: of large blocks the memory is given back, and had again page by page."""
 

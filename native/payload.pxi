@@ -228,6 +228,11 @@ cdef class Block:
     def __len__(self):
         return self.length
 
+    @property
+    def in_arena(self):
+        """Whether what is written here is seen by others: for the picklers, which leave such memory where it is."""
+        return self.is_area
+
 
 @cython.final
 cdef class Hold:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Whatever part of an array of the queue's memory a task is given, it is that part of that array, not a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from localq import LocalQueue
+
+np = pytest.importorskip("numpy")
+
+
+@pytest.fixture(scope="module")
+def shared_queue() -> Iterator[LocalQueue]:
+    with LocalQueue(workers=1, arguments="shared") as queue:
+        yield queue
+
+
+def fill(part: Any, value: object) -> tuple[object, ...]:
+    """Write to all of an array. What it looked like."""
+    part[...] = value
+    return type(part), part.shape, part.strides, part.dtype
+
+
+PARTS = {
+    "all": lambda array: array,
+    "a row": lambda array: array[3],
+    "a column": lambda array: array[:, 5],
+    "every third row, backwards": lambda array: array[::-3],
+    "a block": lambda array: array[2:9, 10:90:7],
+    "a corner": lambda array: array[:2, :2],
+    "one item": lambda array: array[9, 9:10],
+    "transposed": lambda array: array.T,
+    "of a subclass": lambda array: array[::2].view(np.matrix),
+    "of other items": lambda array: array.view("M8[s]")[:, ::2],
+    "of a field": lambda array: array.view([("a", "i4"), ("b", "i4")])["b"],
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_part_of_an_array_in_the_arena_is_shared(shared_queue: LocalQueue, part: Any) -> None:
+    array = shared_queue.zeros((100, 200), "i8")
+    mine = part(array)
+
+    there = shared_queue.delay(fill, mine, 7).result()
+
+    assert there == (type(mine), mine.shape, mine.strides, mine.dtype)
+    assert (mine == np.array(7, mine.dtype)).all()
+    mine[...] = 0
+    assert not array.any()  # and nothing beside it was written
