@@ -9,9 +9,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     Piece = bytes | bytearray
 
-__all__ = ["Payload"]
+__all__ = ["Payload", "owner_in_arena"]
+
+MOST_BASES = 32  # steps from an array to whose memory it is: numpy takes one or two, foreign objects may go round
 
 
 class Payload:
@@ -46,10 +50,26 @@ class Payload:
         return sum(map(len, self.head)) + sum(buffer.nbytes for buffer in self.buffers)
 
     def frozen(self) -> Payload:
-        """The same with memory of its own: what happens to the value from now on does not change it."""
+        """The same with memory of its own: what happens to the value from now on does not change it. Memory that is in
+        the arena stays what it is: shared, and seen as it is when the task looks."""
         head: list[Piece] = [bytes(piece) for piece in self.head]  # `bytes` of bytes copies nothing
         return Payload(head, list(map(_copy, self.buffers)), self.refs.copy())
 
 
+def owner_in_arena(memory: Any) -> Any:
+    """Whom an array or a view of memory belongs to, if that is the arena, which other processes share; else None. The
+    owner says so, by an attribute `in_arena`; arrays lead to it by their `base`."""
+    owner = memory
+    for _ in range(MOST_BASES):
+        owner = owner.obj if type(owner) is memoryview else getattr(owner, "base", None)
+        if owner is None:
+            return None
+        if getattr(owner, "in_arena", False) is True:
+            return owner
+    return None
+
+
 def _copy(buffer: memoryview) -> memoryview:
+    if owner_in_arena(buffer) is not None:
+        return buffer
     return memoryview(bytes(buffer) if buffer.readonly else bytearray(buffer))

@@ -13,7 +13,7 @@ from _pickle import Pickler, UnpicklingError, loads  # `pickle` itself imports `
 from sys import modules
 from types import FunctionType, MethodType
 
-from localq.payload import Payload
+from localq.payload import Payload, owner_in_arena
 from localq.record import Record
 from localq.reducers import OTHER_MODULES, array_reducers, has_plain_memory, reduce, reduce_other
 
@@ -154,22 +154,12 @@ class _Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytea
     def take(self, buffer: PickleBuffer) -> bool:
         """As `buffer_callback`: whether the buffer is to go into the pickle after all."""
         view = buffer.raw()
-        if view.nbytes < ASIDE and not _is_in_arena(view.obj):
+        if view.nbytes < ASIDE and owner_in_arena(view) is None:
             return True
         if self.buffers is None:
             self.buffers = []
         self.buffers.append(view)
         return False
-
-
-def _is_in_arena(owner: Any) -> bool:
-    """Is that memory shared already? Then it is to stay so, however little it is. Whose it is, is told by the object
-    that exports it, by an attribute `in_arena`."""
-    while isinstance(owner, _Pickler.arrays):
-        owner = owner.base  # type: ignore[attr-defined]
-    if type(owner) is memoryview:
-        owner = owner.obj
-    return getattr(owner, "in_arena", False) is True
 
 
 class _Nowhere:

@@ -7,6 +7,8 @@ from _pickle import PickleBuffer
 
 import numpy as np
 
+from localq.payload import owner_in_arena
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,12 +32,8 @@ def bounds(array: Array) -> tuple[int, int]:
 def shared_span(array: Array) -> tuple[PickleBuffer, int] | None:
     """Of memory in the arena: from the array's first to its last byte, and where in there the first item is. A copy
     without the gaps would no longer be shared. None for all other memory."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, memoryview):
-        owner = owner.obj
-    if not getattr(owner, "in_arena", False):
+    owner = owner_in_arena(array)
+    if owner is None:
         return None
     whole: Any = np.frombuffer(owner, np.uint8)
     low, high = bounds(array)

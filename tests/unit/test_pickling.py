@@ -216,6 +216,16 @@ def test_a_frozen_payload_does_not_change_any_more() -> None:
     assert (frozen.refs, frozen.nbytes) == ([(3, 4)], payload.nbytes)
 
 
+def test_a_frozen_payload_still_leads_to_memory_that_is_shared() -> None:
+    arena = Arena(80_000)
+    payload = packed([np.frombuffer(arena), np.frombuffer(arena)[::100], np.zeros(10_000)])
+
+    frozen = payload.frozen()
+
+    kept = [address(now) == address(then) for now, then in zip(frozen.buffers, payload.buffers, strict=True)]
+    assert kept == [True, True, False]
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_and_too_many_buffers_are_an_error(count: int) -> None:
     arrived = Arrived(packed([np.zeros(10_000), np.ones(10_000)]))
