@@ -5,21 +5,28 @@ Used by the bench files, within the process that measures one subject. An adapte
 callables where it can, so that nothing of ours is timed along with it. Libraries are imported when a subject is
 started; what is not installed is skipped by `measure`.
 
-To add one (Ray, Dask, ...): write a class with the methods of `Peer` and put a `Subject` into `SUBJECTS`.
+To add one (Dask, ...): write a class with the methods of `Peer` and put a `Subject` into `SUBJECTS`.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import multiprocessing
 import multiprocessing.pool
+import os
 import sys
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from benchmarks.workloads import each
 
 
 class Peer(Protocol):
@@ -27,6 +34,11 @@ class Peer(Protocol):
 
     `submit(fn, *args)` returns a handle and `wait(handle)` its result. `map(fn, items, chunksize)` gives the results
     in order; chunksize None means whatever the library does when its user says nothing.
+
+    A peer may also have, for large data (`None`, or no such attribute, where the library lacks it):
+        put(array): something to give tasks in place of the array, kept while it is referred to.
+        empty(count): an array of float64 whose memory workers share; it costs nothing to give it to a task.
+        into(array, fn, *args): as `submit`; the result, an array, is written into `array`.
     """
 
     @property
@@ -35,7 +47,7 @@ class Peer(Protocol):
     @property
     def wait(self) -> Callable[[Any], Any]: ...
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]: ...
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]: ...
 
     def close(self) -> None: ...
 
@@ -79,9 +91,16 @@ class Localq:
         self.submit = self._queue.delay
         self.wait: Callable[[Any], Any] = _result
         self.close = self._queue.close
+        self.put: Callable[[Any], Any] | None = getattr(self._queue, "put", None)
+        self.empty: Callable[[int], Any] | None = getattr(self._queue, "empty", None)  # float64, as numpy's
+        takes_out = "out" in inspect.signature(self._queue.options).parameters
+        self.into: Callable[..., Any] | None = self._into if takes_out else None
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
-        results: Iterable[int] = self._queue.map(fn, items, chunksize=chunksize)
+    def _into(self, array: Any, fn: Callable[..., Any], *args: object) -> Any:
+        return self._queue.options(out=array).delay(fn, *args)
+
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        results: Iterable[Any] = self._queue.map(fn, items, chunksize=chunksize)
         return results
 
 
@@ -95,7 +114,7 @@ class Executor:
         self.wait: Callable[[Any], Any] = Future.result
         self.close = self._executor.shutdown
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
         return self._executor.map(fn, items, **_chunks(chunksize))
 
 
@@ -109,7 +128,7 @@ class Pool:
     def submit(self, fn: Callable[..., Any], *args: object) -> Any:
         return self._pool.apply_async(fn, args)
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
         return self._pool.map(fn, items, **_chunks(chunksize))
 
     def close(self) -> None:
@@ -124,8 +143,8 @@ class Loky:
         self.wait: Callable[[Any], Any] = _result
         self.close = self._executor.shutdown
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
-        results: Iterable[int] = self._executor.map(fn, items, **_chunks(chunksize))
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        results: Iterable[Any] = self._executor.map(fn, items, **_chunks(chunksize))
         return results
 
 
@@ -142,13 +161,23 @@ class Joblib:
     def wait(self, handle: object) -> Any:
         raise NotImplementedError("joblib has no submission of single calls")
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
         delayed = self._joblib.delayed(fn)
         batch_size = "auto" if chunksize is None else chunksize
-        results: Iterable[int] = self._joblib.Parallel(n_jobs=self._workers, batch_size=batch_size)(
+        results: Iterable[Any] = self._joblib.Parallel(n_jobs=self._workers, batch_size=batch_size)(
             delayed(item) for item in items
         )
         return results
+
+    def put(self, array: Any) -> Any:
+        """As its manual does by hand: dump the array to a file in memory, load it as a memmap."""
+        in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        folder = tempfile.TemporaryDirectory(prefix="localq-bench-", dir=in_memory)
+        path = os.path.join(folder.name, "array")
+        self._joblib.dump(array, path)
+        mapped = self._joblib.load(path, mmap_mode="r")
+        weakref.finalize(mapped, folder.cleanup)
+        return mapped
 
     def close(self) -> None:
         _imported("joblib.externals.loky").get_reusable_executor().shutdown(wait=True)
@@ -162,8 +191,8 @@ class Mpire:
     def submit(self, fn: Callable[..., Any], *args: object) -> Any:
         return self._pool.apply_async(fn, args)
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
-        results: Iterable[int] = self._pool.map(fn, items, chunk_size=chunksize)
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        results: Iterable[Any] = self._pool.map(fn, items, chunk_size=chunksize)
         return results
 
     def close(self) -> None:
@@ -178,13 +207,45 @@ class Pebble:
     def submit(self, fn: Callable[..., Any], *args: object) -> Any:
         return self._pool.schedule(fn, args)
 
-    def map(self, fn: Callable[[int], int], items: Sequence[int], chunksize: int | None) -> Iterable[int]:
-        results: Iterable[int] = self._pool.map(fn, items, **_chunks(chunksize)).result()
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        results: Iterable[Any] = self._pool.map(fn, items, **_chunks(chunksize)).result()
         return results
 
     def close(self) -> None:
         self._pool.close()
         self._pool.join()
+
+
+class Ray:
+    def __init__(self, workers: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="lq-ray-")  # short: Ray's sockets are in it
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self._ray = _imported("ray")
+        self._ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=self._folder.name,
+        )
+        self._remote = functools.cache(self._ray.remote)
+        self.wait: Callable[[Any], Any] = self._ray.get
+        self.put: Callable[[Any], Any] = self._ray.put
+
+    def submit(self, fn: Callable[..., Any], *args: object) -> Any:
+        return self._remote(fn).remote(*args)
+
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        """Every item alone, and all in flight, unless told otherwise: then as its manual says, lists as arguments."""
+        if chunksize is None:
+            return list(self._ray.get([self.submit(fn, item) for item in items]))
+        chunks = [items[start : start + chunksize] for start in range(0, len(items), chunksize)]
+        answers = self._ray.get([self.submit(each, fn, chunk) for chunk in chunks])
+        return [answer for chunk in answers for answer in chunk]
+
+    def close(self) -> None:
+        self._ray.shutdown()
+        self._folder.cleanup()
 
 
 def _result(future: Any) -> Any:
@@ -289,6 +350,20 @@ import pebble
 from benchmarks.workloads import nothing
 with pebble.ProcessPool(2, context=multiprocessing.get_context("fork")) as pool:
     pool.schedule(nothing).result()
+""",
+        chunks_itself=False,
+    ),
+    Subject(
+        name="ray",
+        start=Ray,
+        package="ray",
+        importing="import ray",
+        hello="""
+import ray
+from benchmarks.workloads import nothing
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.get(ray.remote(nothing).remote())
+ray.shutdown()
 """,
         chunks_itself=False,
     ),

@@ -7,6 +7,11 @@ import os
 import signal
 import time
 
+TYPE_CHECKING = False  # not from typing: its import would be a part of every start that is measured
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
 
 def nothing() -> None:
     """The cheapest call there is: what is left is the overhead of the queue."""
@@ -14,6 +19,47 @@ def nothing() -> None:
 
 def same(value: int) -> int:
     return value
+
+
+def each(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """A chunk of a map, for those who make none."""
+    return [fn(item) for item in items]
+
+
+def last(array: Any) -> float:
+    """Touches one element."""
+    return float(array[-1])
+
+
+def total(array: Any) -> float:
+    """Reads all."""
+    return float(array.sum())
+
+
+#: What a worker has at hand to return, so that making it is not timed: one array of float64, by its length.
+_at_hand: dict[int, Any] = {}
+
+
+def prepare(count: int) -> int:
+    """Make the array that `give` will return, and let the other workers have their turn; which process that was."""
+    import numpy as np
+
+    if count not in _at_hand:
+        _at_hand.clear()
+        _at_hand[count] = np.arange(count, dtype=np.float64)
+    time.sleep(0.005)
+    return os.getpid()
+
+
+def give(count: int) -> Any:
+    return _at_hand[count]
+
+
+def make(count: int) -> Any:
+    """A new array of float64."""
+    import numpy as np
+
+    return np.arange(count, dtype=np.float64)
 
 
 def burn_10_us(value: int) -> int:
