@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import facts, limits, measure, peers, report
+from benchmarks import facts, limits, measure, peers, plot, report
 from benchmarks.terms import Bench, Terms
 
 
@@ -38,6 +38,9 @@ def _command(benches: Sequence[Bench]) -> click.Command:
     @click.option("--ours", default="localq", type=click.Choice(known_peers), help="Divide this one by the peers.")
     @click.option("--rounds", type=click.IntRange(min=1), help="How often each pair takes its turns.")
     @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all values here.")
+    @click.option(
+        "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw transfers (PNG, SVG)."
+    )
     def command(
         quick: bool,
         only: tuple[str, ...],
@@ -45,14 +48,15 @@ def _command(benches: Sequence[Bench]) -> click.Command:
         ours: str,
         rounds: int | None,
         json_file: Path | None,
+        plot_file: Path | None,
     ) -> None:
         """Measure localq and its peers in turns, and print ratios with their spread."""
         terms = Terms.quick() if quick else Terms()
         if rounds is not None:
-            terms = dataclasses.replace(terms, rounds=rounds)
+            terms = dataclasses.replace(terms, rounds=rounds, long_rounds=rounds)
         chosen = [bench for bench in benches if not only or bench.name in only]
         wanted = known_peers[1:] if peer_list is None else _split(peer_list)
-        sys.exit(_run(chosen, ours, [peer for peer in wanted if peer != ours], terms, json_file))
+        sys.exit(_run(chosen, ours, [peer for peer in wanted if peer != ours], terms, json_file, plot_file))
 
     return command
 
@@ -68,7 +72,14 @@ def _split(peer_list: str) -> list[str]:
     return wanted
 
 
-def _run(benches: Sequence[Bench], ours: str, wanted: Sequence[str], terms: Terms, json_file: Path | None) -> int:
+def _run(
+    benches: Sequence[Bench],
+    ours: str,
+    wanted: Sequence[str],
+    terms: Terms,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> int:
     """Exit status: 0, or 1 when ours could not be measured."""
     console = Console()
     machine = facts.gather()  # first: the load average is to show what else ran, not what we did
@@ -92,17 +103,28 @@ def _run(benches: Sequence[Bench], ours: str, wanted: Sequence[str], terms: Term
             report.print_limits(console, machine_limits)
         status = stack.enter_context(Console(stderr=True).status("starting"))
         for bench in benches:
-            floors = [floor for floor in bench.floors if floor not in ("futex", "spin") or terms.limits_program]
+            floors = [floor for floor in bench.floors if floor not in limits.FLOORS or terms.limits_program]
             others = [name for name in installed if bench.takes_part(name)] + floors
             found, failed = measure.compare(bench, ours, others, terms, status.update)
             for failure in failed:
                 console.print(f"failed: {failure.bench}: {failure.subject}: {failure.reason}", markup=False)
             if found:
                 report.print_bench(console, bench, found)
+                compared = {report.heading(comparison.work) for comparison in found}
+                planned = dict.fromkeys(map(report.heading, bench.works(terms)))
+                lacking = [f"{bench.name}: {heading}" for heading in planned if heading not in compared]
+                skipped += lacking
+                if lacking:
+                    console.print(f"skipped: {ours}, or every other, has no such thing:", *lacking, sep="\n  ")
             comparisons += found
             failures += failed
 
+    told = report.as_json(terms, machine, machine_limits, comparisons, skipped, failures)
     if json_file is not None:
-        told = report.as_json(terms, machine, machine_limits, comparisons, skipped, failures)
         json_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        try:
+            plot.draw(told, plot_file)
+        except plot.PlotUnavailable as unavailable:
+            console.print(f"skipped: the plot: {unavailable}")
     return 1 if any(failure.subject == ours for failure in failures) else 0

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("limits.c")
+FLOORS = ("futex", "spin", "memcpy-warm", "memcpy-cold")  # floors of benches that cannot be had without the program
 COPIED_BYTES = 100_000_000  # the array of the payload goals; far more than any cache holds
 
 

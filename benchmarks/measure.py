@@ -122,21 +122,33 @@ def compare(
     """All comparisons of one bench. A peer that fails leaves the run; when ours fails, the bench ends."""
     pairs: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {peer: [] for peer in others}
     failures: list[Failure] = []
-    for round_number in range(1, terms.rounds + 1):
-        for peer in list(pairs):
-            taken: list[dict[str, float]] = []
-            for subject in (ours, peer):
-                notify(f"{bench.name}: round {round_number} of {terms.rounds}, {subject}")
-                try:
-                    taken.append(take_turn(bench.name, subject, terms))
-                except TurnFailed as failed:
-                    failures.append(Failure(bench.name, subject, str(failed)))
-                    if subject == ours:
-                        return [], failures
-                    del pairs[peer]
-                    break
-            else:
-                pairs[peer].append((taken[0], taken[1]))
+    rounds = terms.long_rounds if bench.is_long else terms.rounds
+    # Floors are short, and follow one turn of ours together; each peer follows one that is its own.
+    groups = [
+        [name for name in others if name in bench.floors],
+        *([name] for name in others if name not in bench.floors),
+    ]
+
+    def take(subject: str, round_number: int) -> dict[str, float] | None:
+        notify(f"{bench.name}: round {round_number} of {rounds}, {subject}")
+        try:
+            return take_turn(bench.name, subject, terms)
+        except TurnFailed as failed:
+            failures.append(Failure(bench.name, subject, str(failed)))
+            return None
+
+    for round_number in range(1, rounds + 1):
+        for group in groups:
+            left = [subject for subject in group if subject in pairs]
+            mine = take(ours, round_number) if left else {}
+            if mine is None:
+                return [], failures
+            for subject in left:
+                theirs = take(subject, round_number)
+                if theirs is None:
+                    del pairs[subject]
+                else:
+                    pairs[subject].append((mine, theirs))
     return list(_comparisons(bench, ours, pairs, terms)), failures
 
 

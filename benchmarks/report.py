@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
@@ -13,15 +13,25 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.measure import Comparison, Failure, Spread
-from benchmarks.terms import Bench, Terms, Work
+from benchmarks.terms import Bench, Terms, Work, size_name
 
 
 def print_bench(console: Console, bench: Bench, comparisons: Sequence[Comparison]) -> None:
-    """A small table for each work, a line in it for each peer. Fits 80 columns."""
+    """A small table for each work, a line in it for each peer; works that differ in size only share one. 80 columns."""
     console.rule(f"[bold]{bench.name}[/bold]: {bench.title}", align="left")
     console.print(f"ratio: {comparisons[0].ours} / other, median and quartiles over the rounds", style="dim")
-    for work, of_work in groupby(comparisons, key=lambda comparison: comparison.work):
-        console.print(_table(work, list(of_work)))
+    for _, group in groupby(comparisons, key=lambda comparison: heading(comparison.work)):
+        of_table = list(group)
+        if of_table[0].work.panel:
+            console.print(_table_of_sizes(of_table))
+            console.print(*_goals_of_sizes(of_table), sep="\n")
+        else:
+            console.print(_table(of_table[0].work, of_table))
+
+
+def heading(work: Work) -> str:
+    """What stands above the table that the work is in."""
+    return f"{work.panel}, {work.way}" if work.panel else work.name
 
 
 def _table(work: Work, comparisons: Sequence[Comparison]) -> Table:
@@ -44,6 +54,44 @@ def _table(work: Work, comparisons: Sequence[Comparison]) -> Table:
             _goal(comparison),
         )
     return table
+
+
+def _table_of_sizes(comparisons: Sequence[Comparison]) -> Table:
+    """A column for each size. Below each ratio half the distance between its quartiles, in percent of it."""
+    first = comparisons[0]
+    title = f"{heading(first.work)} ({first.work.unit}, {'more' if first.work.more_is_better else 'less'} is better)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    table.add_column("", min_width=11)
+    found: dict[int, dict[str, Comparison]] = {}
+    for comparison in comparisons:
+        found.setdefault(comparison.work.size, {})[comparison.peer] = comparison
+    for size in found:
+        table.add_column(size_name(size), justify="right", no_wrap=True)
+    ours = [[value for comparison in by_peer.values() for value in comparison.our_values] for by_peer in found.values()]
+    table.add_row(f"{first.ours}, {first.work.unit}", *(_number(Spread.of(values).median) for values in ours))
+    for peer in dict.fromkeys(comparison.peer for comparison in comparisons):
+        cells = [_ratio_cell(by_peer[peer]) if peer in by_peer else Text("") for by_peer in found.values()]
+        table.add_row(f"/ {peer}", *cells)
+    return table
+
+
+def _ratio_cell(comparison: Comparison) -> Text:
+    ratio = comparison.ratio
+    is_equal = ratio.q1 <= 1 <= ratio.q3
+    cell = Text(_number(ratio.median), style="" if is_equal else "green" if comparison.is_better else "red")
+    if len(comparison.our_values) > 1:
+        cell.append(f"\n±{(ratio.q3 - ratio.q1) / 2 / ratio.median:.0%}", style="dim default")
+    return cell
+
+
+def _goals_of_sizes(comparisons: Sequence[Comparison]) -> Iterator[Text]:
+    for comparison in comparisons:
+        if comparison.goal is not None:
+            ratio = comparison.ratio
+            spread = f"{_number(ratio.median)}, quartiles {_number(ratio.q1)} .. {_number(ratio.q3)}"
+            yield Text(f"  {size_name(comparison.work.size)} beside {comparison.peer}: {spread}, goal ").append(
+                _goal(comparison)
+            )
 
 
 def print_limits(console: Console, limits: Mapping[str, Mapping[str, float]]) -> None:
@@ -80,6 +128,9 @@ def _comparison_as_json(comparison: Comparison) -> dict[str, object]:
     return {
         "bench": comparison.bench,
         "work": comparison.work.name,
+        "panel": comparison.work.panel,
+        "way": comparison.work.way,
+        "size": comparison.work.size,
         "unit": comparison.work.unit,
         "more_is_better": comparison.work.more_is_better,
         "ours": comparison.ours,
@@ -101,7 +152,9 @@ def _goal(comparison: Comparison) -> Text:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter; commas between thousands."""
+    """Three digits that matter; commas between thousands, and `k` for a thousand where there are many."""
+    if abs(value) >= 1e6:
+        return f"{value / 1000:,.0f}k"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -14,6 +14,7 @@ class Terms:
 
     Attributes:
         rounds: how often each pair of ours and a peer takes its turns.
+        long_rounds: the same for benches whose turns take a minute.
         seconds: within a turn, a work is repeated until that long has passed.
         latency_seconds: the same for round trips, whose p99 wants more samples.
         workers: processes for the works that use all of the machine.
@@ -24,11 +25,17 @@ class Terms:
         pending: tasks that wait while the client's memory is read.
         starts: fresh interpreters a turn.
         kills: processes that are killed a turn.
+        transfer_bytes: sizes of the arrays that are transferred.
+        transfer_seconds: within a turn, a transfer is repeated until that long has passed; a long one once.
+        transfer_in_flight: tasks at once where there are many...
+        transfer_in_flight_bytes: ...unless their arrays are larger than that together.
+        peak_bytes: size of the array whose transfer's peak memory is read.
         turn_timeout: seconds after which a turn is taken to hang.
         limits_program: path of the compiled limits.c; empty where there is none.
     """
 
     rounds: int = 5
+    long_rounds: int = 3
     seconds: float = 0.5
     latency_seconds: float = 1.0
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -39,6 +46,11 @@ class Terms:
     pending: int = 10_000
     starts: int = 5
     kills: int = 40
+    transfer_bytes: Sequence[int] = (10**3, 10**4, 10**5, 10**6, 10**7, 10**8, 10**9)
+    transfer_seconds: float = 0.15
+    transfer_in_flight: int = 32
+    transfer_in_flight_bytes: int = 500 * 10**6
+    peak_bytes: int = 10**8
     turn_timeout: float = 300.0
     limits_program: str = ""
 
@@ -47,6 +59,7 @@ class Terms:
         """Enough to see that everything runs; too little to quote."""
         return cls(
             rounds=3,
+            long_rounds=1,
             seconds=0.1,
             latency_seconds=0.2,
             calls=1_000,
@@ -55,6 +68,9 @@ class Terms:
             pending=5_000,
             starts=2,
             kills=12,
+            transfer_bytes=(10**3, 10**5, 10**7),
+            transfer_seconds=0.02,
+            peak_bytes=10**7,
             turn_timeout=60.0,
         )
 
@@ -68,12 +84,18 @@ class Work:
         unit: of the values, such as "us" or "calls/s".
         more_is_better: the direction.
         goals: by peer, the ratio ours/peer that we want: at least that where more is better, else at most.
+        panel: works of one panel differ in `way` and `size` only, and are drawn into one plot.
+        way: how the data is handed over, where a library has several ways; works of one way share a table.
+        size: bytes.
     """
 
     name: str
     unit: str
     more_is_better: bool
     goals: Mapping[str, float] = field(default_factory=dict)
+    panel: str = ""
+    way: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +110,7 @@ class Bench:
         takes_part: whether the peer of that name can do any of it.
         floors: subjects that are no queue: what the machine or the interpreter takes at least. They are compared with
             ours like peers; `turn` knows their names.
+        is_long: whether a turn takes so long that `Terms.long_rounds` bounds them.
     """
 
     name: str
@@ -96,3 +119,13 @@ class Bench:
     turn: Callable[[str, Terms], dict[str, float]]
     takes_part: Callable[[str], bool]
     floors: Sequence[str] = ()
+    is_long: bool = False
+
+
+def size_name(size: float) -> str:
+    """`10 kB` for 10,000 bytes."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:g} {unit}"
+        size /= 1000
+    return f"{size:g} GB"
