@@ -359,11 +359,13 @@ with pebble.ProcessPool(2, context=multiprocessing.get_context("fork")) as pool:
         package="ray",
         importing="import ray",
         hello="""
+import tempfile
 import ray
 from benchmarks.workloads import nothing
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-ray.get(ray.remote(nothing).remote())
-ray.shutdown()
+with tempfile.TemporaryDirectory(prefix="lq-ray-") as folder:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _temp_dir=folder)
+    ray.get(ray.remote(nothing).remote())
+    ray.shutdown()
 """,
         chunks_itself=False,
     ),

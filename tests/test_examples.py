@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -122,3 +123,39 @@ def test_executor_swap_finds_the_same_with_both_and_survives_a_crash(tmp_path: P
     assert 2.5 < float(found["LocalExecutor"]) < 3.8
     assert "WorkerCrashed: task" in shown
     assert shown.endswith("and the executor lives on\n")
+
+
+def test_peak_memory_is_told_after_the_program_and_with_its_exit_status(tmp_path: Path) -> None:
+    program = "import time; held = b'x' * 50_000_000; time.sleep(0.5); print('held')"
+    shown = run(tmp_path, "peak_memory.py", sys.executable, "-c", program)
+
+    held, peak = shown.splitlines()
+    assert held == "held"
+    assert 50 < float(re.findall(r"^peak memory, processes together: (\d+) MB in \d\.\d s$", peak)[0]) < 150
+
+    with pytest.raises(AssertionError, match="peak memory"):
+        run(tmp_path, "peak_memory.py", sys.executable, "-c", "raise SystemExit(3)")
+
+
+def both_alike_with_their_memory(shown: str) -> None:
+    """localq and the executor found the same, and each said what it took."""
+    found = dict(re.findall(r"^(\w+): (.+)$", shown, re.MULTILINE))
+    assert set(found) == {"localq", "executor"}
+    assert found["localq"] == found["executor"]
+    assert len(re.findall(r"^peak memory, processes together: \d+ MB in \S+ s$", shown, re.MULTILINE)) == 2
+
+
+def test_blur_images_finds_the_same_with_both(tmp_path: Path) -> None:
+    shown = run(tmp_path, "blur_images.py", "--images", "5", "--pixels", "200")
+
+    both_alike_with_their_memory(shown)
+    least, most = map(float, re.findall(r"from (\S+) to (\S+)$", shown, re.MULTILINE)[0])
+    assert 0.2 < least < 0.5 < most < 0.8
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("pandas"), reason="pandas is not installed")
+def test_group_frame_finds_the_same_with_both(tmp_path: Path) -> None:
+    shown = run(tmp_path, "group_frame.py", "--rows", "20000")
+
+    both_alike_with_their_memory(shown)
+    assert "18 answers" in shown
