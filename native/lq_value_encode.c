@@ -28,6 +28,8 @@ enum {
     REPEAT_LIMIT = 1 << 20,
     /* Bytes. What is shorter is not worth a look at its reference count. */
     REPEAT_SMALL = 255,
+    /* Bytes. Longer `bytes` go beside a pickle, as they are: one copy less. */
+    BYTES_LIMIT = 1 << 18,
 };
 
 struct writer {
@@ -235,7 +237,7 @@ static int encode_bytes(struct writer *to, PyObject *value, enum place place)
 {
     size_t bytes = (size_t)PyBytes_GET_SIZE(value);
 
-    if (bytes > UINT32_MAX || repeats_too_much(to, value, bytes, place))
+    if (bytes > BYTES_LIMIT || repeats_too_much(to, value, bytes, place))
         return LQ_VALUE_FOREIGN;
     unsigned char *at = put_long_head(to, 0xc4, bytes);
     if (at == NULL)
