@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
     from typing import Any
 
-__all__ = ["Blame", "blame", "by_reference", "dumps", "pack", "probe", "type_name", "unpack"]
+__all__ = ["Blame", "Pieces", "blame", "by_reference", "dumps", "pack", "probe", "type_name", "unpack"]
 
 PROTOCOL = 5
 
@@ -58,12 +58,12 @@ def dumps(value: object) -> bytes:
     if not _Pickler.arrays and "numpy" in modules:
         _Pickler.meet_arrays()
     try:
-        pieces = _Pieces()
+        pieces = Pieces()
         _Pickler(pieces, PROTOCOL).dump(value)
     except Exception:  # noqa: BLE001 - the pickler, or the value's own code; the other pickler has the last word
         from localq.by_value import ByValuePickler
 
-        pieces = _Pieces()
+        pieces = Pieces()
         ByValuePickler(pieces, PROTOCOL).dump(value)
     return b"".join(pieces)
 
@@ -81,7 +81,7 @@ def pack(value: object, resolve: bool = False) -> bytes | Payload:
     if not _Pickler.arrays and "numpy" in modules:
         _Pickler.meet_arrays()
     try:
-        pieces = _Pieces()
+        pieces = Pieces()
         pickler = _Pickler(pieces, PROTOCOL, True, pieces.take)
         pickler.names = pieces
         pieces.resolves = resolve
@@ -89,7 +89,7 @@ def pack(value: object, resolve: bool = False) -> bytes | Payload:
     except Exception:  # noqa: BLE001 - as in `dumps`
         from localq.by_value import ByValuePickler
 
-        pieces = _Pieces()
+        pieces = Pieces()
         pieces.resolves = resolve
         slower = ByValuePickler(pieces, PROTOCOL, pieces.take)
         slower.names = pieces
@@ -134,7 +134,7 @@ def probe(value: object) -> None:
         ByValueProber(_Nowhere(), PROTOCOL, _pass_over).dump(value)
 
 
-class _Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytearray
+class Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytearray
     """What the pickler writes: large parts arrive alone, as they are. And what stays beside it."""
 
     buffers: list[memoryview] | None = None
@@ -182,7 +182,7 @@ class _Pickler(Pickler):
     """
 
     arrays: type | tuple[()] = ()  # numpy's, once it is loaded: most workers never load it
-    names: _Pieces | None = None  # who notes the shared values; None: nobody
+    names: Pieces | None = None  # who notes the shared values; None: nobody
 
     @classmethod
     def meet_arrays(cls) -> None:

@@ -3,7 +3,8 @@
 
 Used by the native client, which finds the futures, waits for them, and encodes what comes out of here like any other
 call. A task sees its arguments as they were when it was submitted, however long its inputs take; so whatever could
-change meanwhile is copied, by pickling it. Functions, classes and modules are not: they stay what they are.
+change meanwhile is copied, by pickling it. Functions, classes and modules are not: they stay what they are. Nor are
+shared values and arrays in the arena, which live there for all to see.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from io import BytesIO
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from localq.codec import refused_call
+from localq.payload import Payload
+from localq.pickling import Pieces
+from localq.reducers import reduce
+from localq.shared import SharedRef
 from localq.tasks import Task
 
 TYPE_CHECKING = False
@@ -28,7 +33,7 @@ __all__ = ["freeze"]
 
 PROTOCOL = 5
 FIXED = (type(None), bool, int, float, complex, str, bytes)  # of exactly these types: they can't change
-KEPT = (FunctionType, BuiltinFunctionType, ModuleType, Task, type)
+KEPT = (FunctionType, BuiltinFunctionType, ModuleType, Task, type, SharedRef)
 
 
 def freeze(args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[TaskFuture[Any]]) -> _Plain | _Pickled:
@@ -43,7 +48,7 @@ def freeze(args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[TaskFutur
     try:
         return _Pickled((args, kwargs), futures)
     except Exception as error:
-        raise refused_call(args, kwargs, None, error, lambda value: _Pickled(value, futures)) from error
+        raise refused_call(args, kwargs, None, error, lambda value: _pickle(value, _Kept(futures))) from error
 
 
 class _Plain:
@@ -71,8 +76,6 @@ def _result(future: TaskFuture[Any], client: Client) -> Any:
     found = future._hold_for(client)
     if found is None:
         return future.result(0)
-    from localq.shared import SharedRef
-
     return SharedRef(client.identity, *found, client.codec)
 
 
@@ -82,20 +85,25 @@ class _Pickled:
     __slots__ = ("_kept", "_payload")
 
     def __init__(self, value: object, futures: set[int]) -> None:
-        self._kept = kept = _Kept(futures)
-        file = BytesIO()
-        try:
-            _Freezer(file, kept).dump(value)
-        except Exception:  # noqa: BLE001 - as in localq.pickling: the other pickler has the last word
-            file = BytesIO()
-            kept.clear()
-            _by_value_freezer(file, kept).dump(value)
-        self._payload = file.getvalue()
+        self._kept = _Kept(futures)
+        self._payload = _pickle(value, self._kept).frozen()
 
     def fill(self, client: Client) -> Arguments:
         """As `_Plain.fill`."""
-        found: Arguments = _Filler(BytesIO(self._payload), self._kept, client).load()
+        found: Arguments = _Filler(self._payload, self._kept, client).load()
         return found
+
+
+def _pickle(value: object, kept: _Kept) -> Payload:
+    """A pickle with gaps, and large contents beside it, where they are."""
+    try:
+        pieces = Pieces()
+        _Freezer(pieces, kept).dump(value)
+    except Exception:  # noqa: BLE001 - as in localq.pickling: the other pickler has the last word
+        pieces = Pieces()
+        kept.clear()
+        _by_value_freezer(pieces, kept).dump(value)
+    return Payload(pieces, pieces.buffers)
 
 
 class _Kept(list["Any"]):
@@ -118,15 +126,18 @@ class _Kept(list["Any"]):
 
 
 class _Freezer(Pickler):
-    def __init__(self, file: BytesIO, kept: _Kept) -> None:
-        super().__init__(file, PROTOCOL)
+    def __init__(self, pieces: Pieces, kept: _Kept) -> None:
+        super().__init__(pieces, PROTOCOL, True, pieces.take)
         self._kept = kept
 
     def persistent_id(self, value: object) -> int | None:
         return self._kept.keep(value)
 
+    def reducer_override(self, value: object) -> Any:
+        return reduce(value)
 
-def _by_value_freezer(file: BytesIO, kept: _Kept) -> Pickler:
+
+def _by_value_freezer(pieces: Pieces, kept: _Kept) -> Pickler:
     """The same for what only cloudpickle can pickle."""
     from localq.by_value import ByValuePickler
 
@@ -134,13 +145,13 @@ def _by_value_freezer(file: BytesIO, kept: _Kept) -> Pickler:
         def persistent_id(self, value: object) -> int | None:
             return kept.keep(value)
 
-    made: Pickler = Freezer(file, PROTOCOL)
+    made: Pickler = Freezer(pieces, PROTOCOL, pieces.take)
     return made
 
 
 class _Filler(Unpickler):
-    def __init__(self, file: BytesIO, kept: _Kept, client: Client) -> None:
-        super().__init__(file)
+    def __init__(self, payload: Payload, kept: _Kept, client: Client) -> None:
+        super().__init__(BytesIO(b"".join(payload.head)), buffers=payload.buffers)
         self._kept = kept
         self._client = client
 
