@@ -160,6 +160,10 @@ _homes: dict[
 
 def take_part(identity: int, home: Home, decoder: Decoder) -> None:
     """From now on names of that queue's values mean something in this process, as long as `home` lives."""
+    global _is_watching
+    if not _is_watching:
+        _is_watching = True
+        os.register_at_fork(before=_before_fork, after_in_child=_after_in_child, after_in_parent=_after_in_parent)
     others = [known for known in _homes.get(identity, ()) if known[0]() is not None]
     _homes[identity] = [*others, (ref(home), decoder)]
 
@@ -167,6 +171,7 @@ def take_part(identity: int, home: Home, decoder: Decoder) -> None:
 # Forks. A child sees the parent's views and has no pins of its own: the parent keeps its pins until the child has
 # ended, or executed another program. Both close the child's end of a pipe.
 
+_is_watching = False  # for forks: hooks belong to the process, and can't be taken back
 _pipe: tuple[int, int] | None = None  # from before a fork until after it
 
 
@@ -226,9 +231,6 @@ class _Borrower:
     def __del__(self) -> None:
         if self._ours >= 0:
             os.close(self._ours)
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_after_in_child, after_in_parent=_after_in_parent)
 
 
 def named_value(identity: int, block: int, generation: int, format: int) -> Any:  # noqa: A002
