@@ -181,6 +181,37 @@ void flow_consume(struct lq_client *client, struct ledger *ledger, uint32_t inde
     lq_client_consume(client, index);
 }
 
+enum lq_status flow_pin_result(const struct lq_space *space, lq_label me, uint32_t index, uint32_t *cursor, struct flow_pin *pin)
+{
+    struct lq_slot copy;
+    uint32_t cause;
+    uint32_t task = LQ_GET(lq_space_slot(space, index)->task_generation);
+    if (lq_space_read(space, index, task, &copy) != LQ_OK || copy.result_block == LQ_NO_BLOCK ||
+        (lq_slot_state_of(&copy) != LQ_SLOT_DONE && lq_slot_state_of(&copy) != LQ_SLOT_CACHED) ||
+        lq_slot_outcome(&copy, &cause) != LQ_OUTCOME_SUCCESS)
+        return LQ_MISSING;
+    uint32_t generation = lq_word_generation(lq_load(lq_arena_word(&space->arena, copy.result_block)));
+    enum lq_status status = lq_arena_pin(&space->arena, me, copy.result_block, generation, 0, cursor, &pin->entry);
+    if (status != LQ_OK)
+        return status;
+    if (!lq_space_is_current(space, index, &copy)) { /* it may be another's block by now */
+        lq_arena_unpin(&space->arena, NULL, me, pin->entry);
+        return LQ_MISSING;
+    }
+    pin->block = copy.result_block;
+    pin->tag = (uint32_t)head_of_(&copy).tag;
+    pin->bytes = head_of_(&copy).result_bytes;
+    return LQ_OK;
+}
+
+void flow_check_pin(const struct lq_space *space, const struct flow_pin *pin)
+{
+    uint64_t room = 0;
+    const unsigned char *at = lq_space_block(space, pin->block, &room);
+    CHECK(at != NULL && room >= pin->bytes);
+    CHECK(flow_matches(at, pin->tag, 1, pin->bytes));
+}
+
 uint32_t flow_reap(struct lq_client *client, struct ledger *ledger)
 {
     uint32_t reaped = 0;

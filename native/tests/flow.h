@@ -50,6 +50,16 @@ void flow_run(struct lq_worker *worker, struct ledger *ledger, uint32_t index);
 uint32_t flow_drain(struct lq_worker *worker, struct ledger *ledger);
 /* Consume a task that was reaped; its result is checked. */
 void flow_consume(struct lq_client *client, struct ledger *ledger, uint32_t index);
+/* A result that somebody looks at: whatever becomes of its slot, its bytes stay until lq_arena_unpin of `entry`. */
+struct flow_pin {
+    uint32_t entry, block, tag;
+    uint64_t bytes;
+};
+
+/* Pin the result of a task that ended well, if it has a block. LQ_OK; LQ_MISSING: there is none, or no more; LQ_FULL. */
+enum lq_status flow_pin_result(const struct lq_space *space, lq_label me, uint32_t index, uint32_t *cursor, struct flow_pin *pin);
+/* Fails where they are not what the worker wrote. */
+void flow_check_pin(const struct lq_space *space, const struct flow_pin *pin);
 /* Reap and consume all that is done; results are checked. Returns how many. */
 uint32_t flow_reap(struct lq_client *client, struct ledger *ledger);
 /* Bury, recover until no label is left, release. Returns the sum of what was done. */

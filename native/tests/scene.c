@@ -40,10 +40,14 @@ void scene_close(struct scene *scene)
     lq_space_close(&scene->space);
 }
 
-/* No word may bear the label. Looks at all that were ever in use, whatever the counters say that recovery goes by. */
+/* No word may bear the label, and no pin. Looks at all that were ever in use, whatever the counters say that recovery goes by. */
 static void check_forgotten_(const struct scene *scene, lq_label dead)
 {
     const struct lq_arena *arena = &scene->space.arena;
+    for (uint32_t entry = 0; entry < LQ_PINS; entry++) {
+        uint64_t what = lq_load(&lq_pins_at(&arena->pins, lq_label_row(dead), entry)->what);
+        CHECK(what == 0 || what >> 52 != lq_label_incarnation(dead));
+    }
     for (uint32_t i = 0; i < scene->space.slots.count; i++)
         CHECK(lq_word_label(lq_load(&scene->space.slots.slots[i].word)) != dead);
     for (uint32_t span = 0; span < arena->count; span++) {
@@ -192,8 +196,9 @@ void scene_audit(struct scene *scene, bool died)
 
 void scene_settle(struct scene *scene)
 {
-    if (!scene_recover(scene)) { /* a ring is full: somebody must take before more can be pushed */
+    if (!scene_recover(scene)) { /* a ring is full: somebody must take before more can be pushed. Or a task needs a pin of the dead */
         scene_work_off(scene);
+        flow_reap(&scene->client, scene->ledger);
         CHECK(scene_recover(scene));
     }
     lq_space_release(&scene->space, scene->actor);

@@ -40,7 +40,7 @@ void scene_work_off(struct scene *scene);
  * than `longest`.
  */
 void scene_use_again(struct scene *scene, uint32_t rounds, uint64_t longest);
-/* Bury the actor and `second`, and recover them. False: labels stay, because a ring is full. */
+/* Bury the actor and `second`, and recover them. False: labels stay, because a ring is full, or a task needs what they pinned. */
 bool scene_recover(struct scene *scene);
 /* The same, to the end: whoever must take before more can be pushed does so. The labels are released. */
 void scene_settle(struct scene *scene);

@@ -42,6 +42,7 @@ static void init_worker_(struct lq_worker *worker, struct scene *scene)
 static void init_client_(struct lq_client *client, struct scene *scene)
 {
     flow_init_client(client, &scene->space, scene->actor);
+    client->cache.kept_from = 0; /* in so small an arena there would be no three neighbours left, whenever others have been at work */
 }
 
 /* ---------------------------------------------------------------------------------------------------- scenarios */
@@ -340,7 +341,8 @@ static void act_sweep_(struct scene *scene)
     lq_space_sweep(&scene->space, scene->actor);
 }
 
-static void prepare_relieve_(struct scene *scene)
+/* Two results, a small and a large one, that anybody may read. */
+static void prepare_cached_(struct scene *scene)
 {
     scene_send(scene, 3000, 100000, 0);
     scene_send(scene, 8, LARGE, 0);
@@ -435,6 +437,165 @@ static void prepare_recover_(struct scene *scene)
     lq_space_bury(&scene->space, scene->second);
 }
 
+/* Pin each result that there is. Returns how many. */
+static uint32_t pin_results_(struct scene *scene, lq_label me, struct flow_pin *pins)
+{
+    uint32_t count = 0;
+    uint32_t cursor = 0;
+    for (uint32_t index = 0; index < lq_slots_used(&scene->space.slots); index++)
+        count += flow_pin_result(&scene->space, me, index, &cursor, &pins[count]) == LQ_OK;
+    return count;
+}
+
+static void unpin_(struct scene *scene, lq_label me, struct lq_arena_cache *cache, const struct flow_pin *pin)
+{
+    flow_check_pin(&scene->space, pin);
+    lq_arena_unpin(&scene->space.arena, cache, me, pin->entry);
+}
+
+static void act_pin_(struct scene *scene)
+{
+    struct flow_pin pins[9];
+    uint32_t count = pin_results_(scene, scene->actor, pins);
+    while (count != 0)
+        unpin_(scene, scene->actor, NULL, &pins[--count]);
+}
+
+/* The actor drops what `second` and itself look at; the last one of them gives it back. */
+static void act_drop_pinned_(struct scene *scene)
+{
+    struct flow_pin pins[9];
+    struct flow_pin own[9];
+    struct lq_arena_cache cache = {0};
+    uint32_t count = pin_results_(scene, scene->second, pins);
+    uint32_t own_count = pin_results_(scene, scene->actor, own);
+    while (lq_space_relieve(&scene->space, scene->actor))
+        ;
+    while (count != 0)
+        unpin_(scene, scene->second, &cache, &pins[--count]);
+    while (own_count != 0)
+        unpin_(scene, scene->actor, NULL, &own[--own_count]);
+    lq_arena_cool(&scene->space.arena, &cache, scene->second);
+}
+
+static uint32_t generation_of_(const struct scene *scene, uint32_t block)
+{
+    return lq_word_generation(lq_load(lq_arena_word(&scene->space.arena, block)));
+}
+
+static uint32_t take_(struct scene *scene, lq_label me, uint64_t bytes)
+{
+    struct lq_arena_cache cache = {0};
+    uint32_t block = LQ_NO_BLOCK;
+    CHECK_EQ(lq_arena_take(&scene->space.arena, &cache, me, bytes, false, &block), LQ_OK);
+    return block;
+}
+
+static uint32_t pin_(struct scene *scene, lq_label me, uint32_t block, uint64_t tie)
+{
+    uint32_t entry = LQ_NO_PIN;
+    uint32_t cursor = 0;
+    CHECK_EQ(lq_arena_pin(&scene->space.arena, me, block, generation_of_(scene, block), tie, &cursor, &entry), LQ_OK);
+    return entry;
+}
+
+/* A block that lives by pins alone, one that is held after it was pinned, one that is pinned when it is returned. */
+static void act_put_(struct scene *scene)
+{
+    static const uint64_t sizes[] = {3000, LARGE};
+    const struct lq_arena *arena = &scene->space.arena;
+    struct lq_arena_cache cache = {0};
+    for (int i = 0; i < 3; i++) {
+        uint32_t block = take_(scene, scene->actor, sizes[i % 2]);
+        uint64_t room;
+        uint32_t generation = generation_of_(scene, block);
+        flow_fill(lq_arena_at(arena, block, &room), 77, 0, 2048);
+        uint32_t entry = pin_(scene, scene->actor, block, 0);
+        uint64_t backref = lq_backref(LQ_HOLDER_FUNCTION, 9, 0); /* of none: held no longer than the actor pins it */
+        if (i == 0) {
+            lq_arena_loosen(arena, scene->actor, block);
+        } else if (i == 1) {
+            lq_arena_return(arena, &cache, scene->actor, block);
+        } else {
+            struct lq_function *function = &scene->space.functions.rows[9];
+            LQ_PUT(function->block, block);
+            lq_store(&function->word, lq_word(LQ_FUNCTION_WRITING, scene->actor, 0, 0));
+            lq_store(scene->space.functions.used, 10);
+            LQ_FAULT("test:named");
+            lq_arena_hold(arena, scene->actor, block, backref);
+            lq_arena_drop(arena, &cache, scene->actor, block, backref);
+            LQ_PUT(function->block, LQ_NO_BLOCK);
+            lq_store(&function->word, 0);
+        }
+        CHECK_EQ(generation_of_(scene, block), generation);
+        CHECK(flow_matches(lq_arena_at(arena, block, &room), 77, 0, 2048));
+        lq_arena_unpin(arena, &cache, scene->actor, entry);
+    }
+    lq_arena_cool(arena, &cache, scene->actor);
+}
+
+/* `second` has let go of two blocks, and not decided yet. */
+static void prepare_dying_(struct scene *scene)
+{
+    uint32_t blocks[] = {take_(scene, scene->second, 3000), take_(scene, scene->second, LARGE)};
+    for (int i = 0; i < 2; i++) {
+        lq_a64 *word = lq_arena_word(&scene->space.arena, blocks[i]);
+        lq_store(word, lq_word(LQ_BLOCK_DYING, scene->second, lq_word_generation(lq_load(word)), 1));
+    }
+    scene->index = blocks[0];
+    scene->task = blocks[1];
+}
+
+static void act_save_(struct scene *scene)
+{
+    uint32_t entries[] = {pin_(scene, scene->actor, scene->index, 0), pin_(scene, scene->actor, scene->task, 0)};
+    for (int i = 0; i < 2; i++)
+        lq_arena_unpin(&scene->space.arena, NULL, scene->actor, entries[i]);
+}
+
+static void prepare_idle_(struct scene *scene)
+{
+    uint32_t blocks[] = {take_(scene, scene->second, 512 << 10), take_(scene, scene->second, LARGE)}; /* few blocks to lock */
+    for (int i = 0; i < 2; i++)
+        lq_arena_return(&scene->space.arena, NULL, scene->second, blocks[i]);
+}
+
+static void act_give_back_(struct scene *scene)
+{
+    uint64_t idle[16] = {0};
+    for (int i = 0; i < 2; i++)
+        lq_arena_give_back(&scene->space.arena, scene->actor, idle);
+    uint32_t block = take_(scene, scene->actor, 512 << 10);
+    uint64_t room;
+    flow_fill(lq_arena_at(&scene->space.arena, block, &room), 78, 0, 2048);
+    for (int i = 0; i < 2; i++)
+        lq_arena_give_back(&scene->space.arena, scene->actor, idle);
+    CHECK(flow_matches(lq_arena_at(&scene->space.arena, block, &room), 78, 0, 2048));
+    lq_arena_return(&scene->space.arena, NULL, scene->actor, block);
+}
+
+/* `second` looked at blocks in every state: held, living by its pin alone, tied to a task that waits, lifted, owned, dying. */
+static void prepare_recover_pins_(struct scene *scene)
+{
+    const struct lq_arena *arena = &scene->space.arena;
+    struct flow_pin pins[9];
+    uint32_t blocks[6];
+    uint32_t entries[6];
+    prepare_cached_(scene);
+    CHECK_EQ(pin_results_(scene, scene->second, pins), 2);
+    scene_send(scene, 8, 8, 0);
+    for (int i = 0; i < 6; i++) {
+        blocks[i] = take_(scene, scene->second, i == 0 ? LARGE : 3000);
+        entries[i] = pin_(scene, scene->second, blocks[i], i % 2 == 0 ? lq_pin_tie(scene->index, scene->task) : 0);
+        if (i < 3)
+            lq_arena_loosen(arena, scene->second, blocks[i]);
+    }
+    lq_pins_lift(&arena->pins, scene->second, entries[2]);
+    lq_a64 *word = lq_arena_word(arena, blocks[5]);
+    lq_store(word, lq_word_as(lq_load(word), LQ_BLOCK_DYING, scene->second));
+    lq_space_bury(&scene->space, scene->second);
+}
+
 static void act_recover_(struct scene *scene)
 {
     struct lq_recovered sum = {0};
@@ -464,12 +625,18 @@ static const struct scenario scenarios[] = {
     {"claim slots", nothing_, act_claim_slots_},
     {"publish and withdraw", nothing_, act_publish_},
     {"sweep", prepare_sweep_, act_sweep_},
-    {"relieve", prepare_relieve_, act_relieve_},
+    {"relieve", prepare_cached_, act_relieve_},
     {"arena", nothing_, act_arena_},
     {"join", nothing_, act_join_},
     {"leave", nothing_, act_leave_},
     {"report", nothing_, act_report_},
     {"recover", prepare_recover_, act_recover_},
+    {"pin and unpin", prepare_cached_, act_pin_},
+    {"drop what is pinned", prepare_cached_, act_drop_pinned_},
+    {"put", nothing_, act_put_},
+    {"save what is dying", prepare_dying_, act_save_},
+    {"give memory back", prepare_idle_, act_give_back_},
+    {"recover pins", prepare_recover_pins_, act_recover_},
 };
 
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
