@@ -84,7 +84,8 @@ bool lq_pins_any(const struct lq_pins *pins, uint32_t block, uint32_t generation
     uint64_t block_part = (uint64_t)(generation & 0xfffffu) << 32 | block;
     for (uint32_t row = 1; row < LQ_ROWS; row++) {
         uint64_t row_word = lq_load_seq(&pins->roster.rows[row].word);
-        if (lq_word_state(row_word) == LQ_ROW_FREE)
+        uint32_t state = lq_word_state(row_word);
+        if (state != LQ_ROW_LIVE && state != LQ_ROW_DEAD)
             continue;
         uint32_t end = lq_pins_end(pins, row);
         for (uint32_t entry = 0; entry < end; entry++)

@@ -67,7 +67,7 @@ static void watch_(void)
 
 #define CAPACITY 33u
 #define CACHE 12u /* 45 slots: the last page of the slots ends in a gap */
-#define MEGABYTES 20u
+#define MEGABYTES 24u
 #define QUEUES 2u
 
 struct world_ {
@@ -141,6 +141,35 @@ static void leave_some_(struct world_ *world, uint32_t function, uint32_t genera
     CHECK_EQ(lq_client_store_args(&world->filling, index, bytes, 1000), LQ_OK);
 }
 
+static void pin_(const struct lq_space *space, lq_label me, uint32_t block, uint64_t tie)
+{
+    uint32_t entry;
+    uint32_t cursor = 0;
+    uint32_t generation = lq_word_generation(lq_load(lq_arena_word(&space->arena, block)));
+    CHECK_EQ(lq_arena_pin(&space->arena, me, block, generation, tie, &cursor, &entry), LQ_OK);
+}
+
+/* Cached results that the living look at, and what lives by pins alone, small and large; of one a task that waits says that it stays. */
+static void look_at_some_(struct world_ *world, uint32_t waiting)
+{
+    const lq_label who[] = {world->client.me, world->claims.me, world->runs.me};
+    struct lq_space *space = &world->space;
+    uint64_t tie = lq_pin_tie(waiting, lq_space_slot(space, waiting)->task_generation);
+    struct flow_pin pin;
+    uint32_t cursor = 0;
+    uint32_t found = 0;
+    for (uint32_t index = 0; index < lq_slots_used(&space->slots); index++)
+        found += flow_pin_result(space, who[index % 3], index, &cursor, &pin) == LQ_OK;
+    CHECK(found > 5);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct lq_arena_cache cache = {0};
+        uint32_t block;
+        CHECK_EQ(lq_arena_take(&space->arena, &cache, who[i % 3], i == 0 ? 2u << 20 : 700, false, &block), LQ_OK);
+        pin_(space, who[i % 3], block, i % 2 ? tie : 0);
+        lq_arena_loosen(&space->arena, who[i % 3], block);
+    }
+}
+
 static void fill_(struct world_ *world)
 {
     static const uint32_t lengths[] = {10, 5000, (2u << 20) + 7};
@@ -164,6 +193,7 @@ static void fill_(struct world_ *world)
     free(code);
     finish_some_(world);
     leave_some_(world, row, generation);
+    look_at_some_(world, 0);
     for (int i = 0; i < 2; i++)
         CHECK_EQ(lq_client_reserve(&world->idle, &index[i]), LQ_OK);
     for (int i = 0; i < 2; i++)
@@ -212,6 +242,7 @@ static void poison_gaps_(const struct lq_space *space)
         poison_after_(space->completions[row].head, ring_bytes);
     poison_after_(space->slots.slots, lq_slots_size(space->slots.count));
     poison_after_(space->arena.spans, lq_arena_spans_size(space->arena.count));
+    poison_after_(space->arena.stocks, lq_arena_stocks_size(space->arena.count));
 }
 
 static void open_between_guards_(struct lq_space *seen, const struct lq_space *space, int writable)
@@ -228,6 +259,11 @@ static void open_between_guards_(struct lq_space *seen, const struct lq_space *s
     MOVE(seen->arena.spans, by);
     MOVE(seen->arena.blocks, by);
     MOVE(seen->arena.used, by);
+    MOVE(seen->arena.stocks, by);
+    MOVE(seen->arena.pins.pins, by);
+    MOVE(seen->arena.pins.roster.rows, by);
+    MOVE(seen->arena.pins.slots.slots, by);
+    MOVE(seen->arena.pins.slots.fresh, by);
     for (uint32_t i = 0; i < seen->queues * LQ_PRIORITIES; i++)
         move_ring_(&seen->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES], by);
     for (uint32_t row = 0; row < LQ_ROWS; row++)
@@ -255,10 +291,10 @@ static struct world_ *make_world_(int writable)
 
 /* ------------------------------------------------------------------------------------------------------- the harm */
 
-enum part_ { HEADER, COUNTERS, ROSTER, REPORTS, FUNCTIONS, RINGS, COMPLETIONS, SLOT_WORDS, SLOT_BODIES, SPANS, BLOCKS, PARTS };
+enum part_ { HEADER, COUNTERS, ROSTER, REPORTS, FUNCTIONS, RINGS, COMPLETIONS, SLOT_WORDS, SLOT_BODIES, PINS, SPANS, BLOCKS, PARTS };
 
 static const char *const part_names_[PARTS] = {"header", "counters",    "roster",     "reports",     "functions", "rings",
-                                               "completions", "slot words", "slot bodies", "spans",     "block words"};
+                                               "completions", "slot words", "slot bodies", "pins",        "spans",     "block words"};
 
 /* A run of words of one structure, that may all be overwritten. */
 struct place_ {
@@ -315,6 +351,12 @@ static struct place_ place_in_(const struct lq_space *space, enum part_ part, ui
         return (struct place_){(uint64_t *)(void *)lq_space_slot(space, word % space->slots.count), 1 + word / 64 % 2};
     case SLOT_BODIES:
         return within_(lq_space_slot(space, word % space->slots.count), sizeof(struct lq_slot), 2 + word / 64 % (word % 3 ? 8 : 30));
+    case PINS: {
+        uint32_t row = one_of_(seed, 9, LQ_ROWS);
+        if (word % 8 == 0)
+            return (struct place_){(uint64_t *)(void *)&space->arena.stocks[word / 8 % space->arena.count & ~1u], 1};
+        return within_(lq_pins_at(&space->arena.pins, row, 0), sizeof(struct lq_pin) * LQ_PINS, one_of_(seed, 16, 2 * LQ_PINS));
+    }
     case SPANS:
         return within_(&space->arena.spans[word % space->arena.count], sizeof(struct lq_span), word / 64 % 4);
     default: {
@@ -506,6 +548,10 @@ static enum lq_status read_everything_(const struct lq_space *space, uint32_t *s
         read_block_(space, LQ_GET(slot->result_block));
     }
     for (uint32_t i = 0; i < 8; i++) {
+        lq_pins_any(&space->arena.pins, next_random(seed), next_random(seed));
+        lq_pins_is_tied(&space->arena.pins, next_word_(seed) >> next_random(seed) % 32);
+    }
+    for (uint32_t i = 0; i < 8; i++) {
         uint32_t row = i < 5 ? i : next_random(seed) >> next_random(seed) % 32;
         read_report_(space, row);
         read_function_(space, row, lq_word_generation(lq_load(&space->functions.rows[row % LQ_FUNCTIONS].word)));
@@ -542,6 +588,10 @@ static void check_view_(const struct lq_space *space)
     touch_(control, (void *)space->arena.spans, lq_arena_spans_size(space->arena.count));
     touch_(control, (void *)space->arena.blocks, lq_arena_blocks_size(space->arena.count));
     touch_(control, (void *)space->arena.used, 8);
+    touch_(control, (void *)space->arena.stocks, lq_arena_stocks_size(space->arena.count));
+    touch_(control, (void *)space->arena.pins.pins, lq_pins_size());
+    CHECK(space->arena.pins.roster.rows == space->roster.rows && space->arena.pins.slots.slots == space->slots.slots);
+    CHECK_EQ(space->arena.pins.slots.count, space->slots.count);
     touch_(&space->payload, space->arena.memory, (uint64_t)space->arena.count << LQ_SPAN_ORDER);
 }
 
@@ -812,6 +862,11 @@ static void fuzz_readers_survive_harmed_slots(void)
     read_harmed_(SLOT_BODIES, SEEDS);
 }
 
+static void fuzz_readers_survive_harmed_pins(void)
+{
+    read_harmed_(PINS, SEEDS);
+}
+
 static void fuzz_readers_survive_a_harmed_arena(void)
 {
     read_harmed_(SPANS, SEEDS);
@@ -978,6 +1033,25 @@ static void fuzz_recovery_and_sweep_come_back_from_anything(void)
     }
 }
 
+/* Look at what the slots and the table of pins say, take back what it does, give memory back. None of it writes a payload. */
+static void look_at_harmed_(struct lq_space *space, lq_label me)
+{
+    uint64_t idle[MEGABYTES + 1] = {0};
+    uint32_t cursor = 0;
+    for (uint32_t index = 0; index < space->slots.count; index++) {
+        uint32_t entry;
+        uint32_t block = LQ_GET(lq_space_slot(space, index)->result_block);
+        const lq_a64 *word = lq_arena_word(&space->arena, block);
+        uint32_t generation = word == NULL ? 0 : lq_word_generation(lq_load(word));
+        if (lq_arena_pin(&space->arena, me, block, generation, 0, &cursor, &entry) == LQ_OK)
+            CHECK(entry < LQ_PINS);
+    }
+    for (uint32_t entry = 0; entry < 64; entry++)
+        lq_arena_unpin(&space->arena, NULL, me, entry);
+    for (int i = 0; i < 2; i++)
+        lq_arena_give_back(&space->arena, me, idle);
+}
+
 /* Whoever is at work: tasks without blocks, because what lies in the arena is written where the words say. */
 static void work_harmed_(uint32_t number, struct world_ *world, enum part_ part)
 {
@@ -1019,6 +1093,7 @@ static void work_harmed_(uint32_t number, struct world_ *world, enum part_ part)
     }
     lq_worker_end(&worker);
     lq_client_end(&client);
+    look_at_harmed_(&world->seen, number % 2 ? world->client.me : world->supervisor);
     memcpy(world->space.control.base, world->sound, world->space.control.bytes);
 }
 
@@ -1046,6 +1121,7 @@ const struct lq_case fuzz_cases[] = {
     RUN(fuzz_readers_survive_harmed_functions),
     RUN(fuzz_readers_survive_harmed_rings),
     RUN(fuzz_readers_survive_harmed_slots),
+    RUN(fuzz_readers_survive_harmed_pins),
     RUN(fuzz_readers_survive_a_harmed_arena),
     RUN(fuzz_readers_survive_random_bytes_everywhere),
     RUN_FORKING(fuzz_readers_survive_a_writer_that_scribbles_meanwhile),

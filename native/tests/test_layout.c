@@ -7,9 +7,9 @@
 
 #define PIN(type, field, at) CHECK_EQ(offsetof(struct type, field), at)
 
-static void layout_version_2_is_what_it_was(void)
+static void layout_version_4_is_what_it_was(void)
 {
-    CHECK_EQ(LQ_LAYOUT_VERSION, 3);
+    CHECK_EQ(LQ_LAYOUT_VERSION, 4);
     CHECK_EQ(LQ_MAGIC, 0x31716c61636f6cull);
     CHECK_EQ(LQ_ROWS, 256);
     CHECK_EQ(LQ_FUNCTIONS, 4096);
@@ -19,6 +19,7 @@ static void layout_version_2_is_what_it_was(void)
     CHECK_EQ(LQ_CLASS_ORDER, 9);
     CHECK_EQ(LQ_CLASSES, 11);
     CHECK_EQ(LQ_INDEX_BITS, 20);
+    CHECK_EQ(LQ_PINS, 2048);
 }
 
 static void layout_of_the_header_is_pinned(void)
@@ -60,6 +61,7 @@ static void layout_of_bell_and_roster_is_pinned(void)
     CHECK_EQ(sizeof(struct lq_row), 384);
     PIN(lq_row, word, 0);
     PIN(lq_row, ready, 8);
+    PIN(lq_row, pins_end, 12);
     PIN(lq_row, joined_ns, 16);
     PIN(lq_row, origin, 24);
     PIN(lq_row, bell, 64);
@@ -136,6 +138,17 @@ static void layout_of_arena_and_functions_is_pinned(void)
     PIN(lq_function, inline_bytes, 24);
 }
 
+static void layout_of_the_pin_is_pinned(void)
+{
+    CHECK_EQ(sizeof(struct lq_pin), 16);
+    PIN(lq_pin, what, 0);
+    PIN(lq_pin, tie, 8);
+    CHECK_EQ(lq_pin_what(lq_label_of(7, 0xabc), 0x80012345u, 0x3fffff), 0xabcfffff80012345ull);
+    CHECK_EQ(lq_pin_tie(4, 9), 5ull << 32 | 9);
+    CHECK_EQ(LQ_PIN_LIFTED, 1u << 30);
+    CHECK((LQ_MAX_SPANS << LQ_BLOCKS_ORDER) <= LQ_PIN_LIFTED); /* no block has a number that large */
+}
+
 static void layout_of_the_ring_and_its_cell_is_pinned(void)
 {
     unsigned char *memory = shared_memory(lq_ring_size(5));
@@ -161,6 +174,9 @@ static void layout_of_word_states_is_pinned(void)
     CHECK_EQ(LQ_SLOT_QUEUED, 2);
     CHECK_EQ(LQ_SPAN_TAIL, 5);
     CHECK_EQ(LQ_BLOCK_HELD, 2);
+    CHECK_EQ(LQ_BLOCK_PINNED, 6);
+    CHECK_EQ(LQ_BLOCK_DYING, 7);
+    CHECK_EQ(LQ_HOLDER_KEPT, 4);
     CHECK_EQ(LQ_FUNCTION_LIVE, 2);
     CHECK_EQ(LQ_ROW_DEAD, 2);
     CHECK_EQ(LQ_OUTCOME_CRASHED, 4);
@@ -181,19 +197,24 @@ static void layout_sizes_of_a_small_space_are_pinned(void)
     CHECK_EQ((unsigned char *)space.rings[0][0].head - space.control.base, 888832);
     CHECK_EQ((unsigned char *)space.completions[0].head - space.control.base, 888832 + 8 * 4096);
     CHECK_EQ((unsigned char *)space.slots.slots - space.control.base, 888832 + 264 * 4096);
-    CHECK_EQ((unsigned char *)space.arena.spans - space.control.base, 888832 + 264 * 4096 + 32768);
-    CHECK_EQ((unsigned char *)space.arena.blocks - space.control.base, 888832 + 265 * 4096 + 32768);
-    CHECK_EQ(space.control.bytes, 888832 + 265 * 4096 + 32768 + 6 * 32768);
+    size_t at = 888832 + 264 * 4096 + 32768;
+    CHECK_EQ((unsigned char *)space.arena.pins.pins - space.control.base, at);
+    at += 8u << 20;
+    CHECK_EQ((unsigned char *)space.arena.spans - space.control.base, at);
+    CHECK_EQ((unsigned char *)space.arena.stocks - space.control.base, at + 4096);
+    CHECK_EQ((unsigned char *)space.arena.blocks - space.control.base, at + 2 * 4096);
+    CHECK_EQ(space.control.bytes, at + 2 * 4096 + 6 * 32768);
     CHECK_EQ(space.payload.bytes, 6u << 20);
 }
 
 const struct lq_case layout_cases[] = {
-    RUN(layout_version_2_is_what_it_was),
+    RUN(layout_version_4_is_what_it_was),
     RUN(layout_of_the_header_is_pinned),
     RUN(layout_of_bell_and_roster_is_pinned),
     RUN(layout_of_the_report_is_pinned),
     RUN(layout_of_the_slot_is_pinned),
     RUN(layout_of_arena_and_functions_is_pinned),
+    RUN(layout_of_the_pin_is_pinned),
     RUN(layout_of_the_ring_and_its_cell_is_pinned),
     RUN(layout_of_word_states_is_pinned),
     RUN(layout_sizes_of_a_small_space_are_pinned),
