@@ -44,8 +44,10 @@ static struct hand_ {
     struct lq_worker worker;
     struct lq_arena_cache cache;
     enum lq_status status;
-    uint32_t index, tag, block;
+    uint32_t index, tag, block, entry;
     lq_label label;
+    struct flow_pin pin;
+    uint64_t idle[16];
 } hand_;
 
 struct operation_ {
@@ -959,6 +961,185 @@ static const struct operation_ recovering_blocks_[] = {
      others_recover_second_and_go_on_, false},
 };
 
+/* --------------------------------------------------------------------------------------------- operations: pinning */
+
+static void act_pin_result_(struct scene *scene)
+{
+    uint32_t cursor = 0;
+    hand_.status = flow_pin_result(&scene->space, scene->actor, scene->index, &cursor, &hand_.pin);
+}
+
+static void unpin_result_(struct scene *scene)
+{
+    if (hand_.status != LQ_OK)
+        return; /* others have evicted it */
+    flow_check_pin(&scene->space, &hand_.pin);
+    lq_arena_unpin(arena_(scene), NULL, scene->actor, hand_.pin.entry);
+}
+
+static void ready_result_pinned_(struct scene *scene)
+{
+    act_pin_result_(scene);
+    CHECK_EQ(hand_.status, LQ_OK);
+}
+
+static void act_unpin_result_(struct scene *scene)
+{
+    lq_arena_unpin(arena_(scene), NULL, scene->actor, hand_.pin.entry);
+}
+
+static uint32_t pin_block_(struct scene *scene, lq_label me, uint32_t block)
+{
+    uint32_t cursor = 0;
+    uint32_t entry = LQ_NO_PIN;
+    uint32_t generation = lq_word_generation(lq_load(lq_arena_word(arena_(scene), block)));
+    CHECK_EQ(lq_arena_pin(arena_(scene), me, block, generation, 0, &cursor, &entry), LQ_OK);
+    return entry;
+}
+
+static void act_put_(struct scene *scene)
+{
+    hand_.entry = pin_block_(scene, scene->actor, hand_.block);
+    lq_arena_loosen(arena_(scene), scene->actor, hand_.block);
+}
+
+static void ready_put_(struct scene *scene)
+{
+    ready_block_(scene);
+    act_put_(scene);
+}
+
+static void act_unpin_(struct scene *scene)
+{
+    lq_arena_unpin(arena_(scene), NULL, scene->actor, hand_.entry);
+}
+
+static void act_return_pinned_(struct scene *scene)
+{
+    lq_arena_return(arena_(scene), NULL, scene->actor, hand_.block);
+}
+
+static void ready_pinned_(struct scene *scene)
+{
+    ready_block_(scene);
+    hand_.entry = pin_block_(scene, scene->actor, hand_.block);
+}
+
+/* The actor will let go of it; `second` looks at it. */
+static void prepare_looked_at_(struct scene *scene)
+{
+    struct flow_pin pin;
+    uint32_t cursor = 0;
+    prepare_relieve_(scene);
+    CHECK_EQ(flow_pin_result(&scene->space, scene->second, scene->index, &cursor, &pin), LQ_OK);
+    CHECK_EQ(pin.entry, 0);
+}
+
+/* Another looks instead of `second`: the one may not be seen any more, nor the other yet. */
+static void another_looks_instead_(struct scene *scene)
+{
+    struct flow_pin pin;
+    uint32_t cursor = 1;
+    lq_label other = flow_join(&scene->space, LQ_ROLE_CLIENT);
+    uint32_t block = lq_pin_block(lq_load(&lq_pins_at(&arena_(scene)->pins, lq_label_row(scene->second), 0)->what));
+    uint32_t generation = lq_word_generation(lq_load(lq_arena_word(arena_(scene), block)));
+    CHECK_EQ(lq_arena_pin(arena_(scene), other, block, generation, 0, &cursor, &pin.entry), LQ_OK);
+    lq_arena_unpin(arena_(scene), NULL, scene->second, 0);
+    others_go_on_(scene);
+    CHECK_EQ(lq_word_generation(lq_load(lq_arena_word(arena_(scene), block))), generation);
+    flow_bury(&scene->space, other, KILLED);
+}
+
+static void act_relieve_once_(struct scene *scene)
+{
+    lq_space_relieve(&scene->space, scene->actor);
+}
+
+/* `second` has let go of it, and has not decided. */
+static void prepare_dying_(struct scene *scene)
+{
+    struct lq_arena_cache cache = {0};
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, SHORT, false, &scene->index), LQ_OK);
+    lq_a64 *word = lq_arena_word(arena_(scene), scene->index);
+    scene->task = lq_word_generation(lq_load(word));
+    lq_store(word, lq_word(LQ_BLOCK_DYING, scene->second, scene->task, 1));
+}
+
+static void act_save_(struct scene *scene)
+{
+    uint32_t cursor = 0;
+    hand_.status = lq_arena_pin(arena_(scene), scene->actor, scene->index, scene->task, 0, &cursor, &hand_.entry);
+}
+
+static void unpin_what_was_saved_(struct scene *scene)
+{
+    if (hand_.status == LQ_OK) { /* else recovery was quicker */
+        CHECK_EQ(lq_word_generation(lq_load(lq_arena_word(arena_(scene), scene->index))), scene->task);
+        act_unpin_(scene);
+    }
+}
+
+static void prepare_idle_(struct scene *scene)
+{
+    struct lq_arena_cache cache = {0};
+    uint32_t blocks[2];
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, HALF_SPAN, false, &blocks[0]), LQ_OK);
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, false, &blocks[1]), LQ_OK);
+    for (int i = 0; i < 2; i++)
+        lq_arena_return(arena_(scene), NULL, scene->second, blocks[i]);
+}
+
+static void act_give_back_(struct scene *scene)
+{
+    lq_arena_give_back(arena_(scene), scene->actor, hand_.idle);
+}
+
+static void take_write_and_return_(struct scene *scene)
+{
+    act_take_block_(scene);
+    write_and_return_(scene);
+}
+
+static const struct operation_ pinning_[] = {
+    {"pin a result", prepare_relieve_, nothing_, act_pin_result_, unpin_result_, others_go_on_, false},
+    {"put", nothing_, ready_block_, act_put_, act_unpin_, others_go_on_, false},
+    {"save what is dying", prepare_dying_, nothing_, act_save_, unpin_what_was_saved_, others_go_on_, false},
+    {"save what is dying beside its recovery", prepare_dying_, nothing_, act_save_, unpin_what_was_saved_,
+     others_recover_second_, false},
+    {"give memory back", prepare_idle_, act_give_back_, act_give_back_, take_write_and_return_, others_take_runs_, false},
+};
+
+static const struct operation_ letting_go_[] = {
+    {"unpin a result", prepare_relieve_, ready_result_pinned_, act_unpin_result_, nothing_, others_go_on_, false},
+    {"unpin what nobody holds", nothing_, ready_put_, act_unpin_, nothing_, others_go_on_, false},
+    {"return what is pinned", nothing_, ready_pinned_, act_return_pinned_, act_unpin_, others_go_on_, false},
+    {"drop what another looks at instead", prepare_looked_at_, nothing_, act_relieve_once_, nothing_, another_looks_instead_, false},
+};
+
+/* Looked at by `second`: what a slot holds, what lives by its pin, what it had lifted its pin from, what it let go of. */
+static void prepare_dead_with_pins_(struct scene *scene)
+{
+    uint32_t blocks[3];
+    uint32_t entries[3];
+    struct lq_arena_cache cache = {0};
+    prepare_looked_at_(scene);
+    lq_store32(&arena_(scene)->spans[1].freed, 1);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, SHORT, false, &blocks[i]), LQ_OK);
+        entries[i] = pin_block_(scene, scene->second, blocks[i]);
+        if (i < 2)
+            lq_arena_loosen(arena_(scene), scene->second, blocks[i]);
+    }
+    lq_pins_lift(&arena_(scene)->pins, scene->second, entries[1]);
+    lq_a64 *word = lq_arena_word(arena_(scene), blocks[2]);
+    lq_store(word, lq_word_as(lq_load(word), LQ_BLOCK_DYING, scene->second));
+    prepare_dead_(scene);
+}
+
+static const struct operation_ recovering_pins_[] = {
+    {"recover one who pinned", prepare_dead_with_pins_, nothing_, act_recover_, nothing_, others_recover_second_and_go_on_, false},
+};
+
 /* -------------------------------------------------------------------------------------------------- what is watched */
 
 /* The parts of a Space that an operation may change, and what they were when last looked at. */
@@ -995,6 +1176,9 @@ static void watch_(struct watch_ *watch, const struct scene *scene)
         watch_part_(watch, space->completions[row].head, lq_ring_size(space->completions[row].order));
     watch_part_(watch, space->slots.slots, lq_slots_size(space->slots.count));
     watch_part_(watch, space->arena.spans, lq_arena_spans_size(space->arena.count));
+    watch_part_(watch, space->arena.stocks, lq_arena_stocks_size(space->arena.count));
+    for (uint32_t row = 1; row < 8; row++)
+        watch_part_(watch, lq_pins_at(&space->arena.pins, row, 0), sizeof(struct lq_pin) * 8);
     for (uint32_t span = 1; span < space->arena.count; span++) {
         watch_part_(watch, &space->arena.blocks[(size_t)span << LQ_BLOCKS_ORDER], sizeof(struct lq_block) * 64);
         watch_part_(watch, space->arena.memory + ((size_t)span << LQ_SPAN_ORDER), WATCHED_ARENA_BYTES);
@@ -1367,6 +1551,21 @@ static void step_in_recovering_blocks_may_be_the_last_or_a_long_one_beside_anoth
     STEP_THROUGH(recovering_blocks_);
 }
 
+static void step_in_pinning_may_be_the_last_or_a_long_one(void)
+{
+    STEP_THROUGH(pinning_);
+}
+
+static void step_in_letting_go_may_be_the_last_or_a_long_one(void)
+{
+    STEP_THROUGH(letting_go_);
+}
+
+static void step_in_recovering_pins_may_be_the_last_or_a_long_one_beside_another(void)
+{
+    STEP_THROUGH(recovering_pins_);
+}
+
 const struct lq_case step_cases[] = {
     RUN_FORKING(step_in_submitting_may_be_the_last_or_a_long_one),
     RUN_FORKING(step_in_reaping_may_be_the_last_or_a_long_one),
@@ -1375,5 +1574,8 @@ const struct lq_case step_cases[] = {
     RUN_FORKING(step_in_keeping_order_may_be_the_last_or_a_long_one),
     RUN_FORKING(step_in_recovering_may_be_the_last_or_a_long_one_beside_another),
     RUN_FORKING(step_in_recovering_blocks_may_be_the_last_or_a_long_one_beside_another),
+    RUN_FORKING(step_in_pinning_may_be_the_last_or_a_long_one),
+    RUN_FORKING(step_in_letting_go_may_be_the_last_or_a_long_one),
+    RUN_FORKING(step_in_recovering_pins_may_be_the_last_or_a_long_one_beside_another),
     END_OF_CASES,
 };
