@@ -5,8 +5,9 @@ beside each other.
 
 To be laid beside lq_arena.c (take_in_span_, hold, drop, return, drop_for, recover_blocks_), lq_client_store_args,
 lq_space_evict, lq_space_read and drop_blocks_for_. There is one size class, nothing is kept warm, and a task is
-published as soon as its block is held: the way through the ring is `ring`. `arena` has spans, runs and the giving
-back of spans.
+published as soon as its block is held: the way through the ring is `ring`. Nobody pins: who looks at a block for longer
+than a copy takes is in `pins`, and so is why drop and drop_for try again. `arena` has spans, runs and the giving back
+of spans.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
   ring        a task's slot and the claim ring       completion  its result's way to the client
   blocks      payload, its holders and its readers   arena       spans, runs, giving back
-  roster      labels and incarnations
+  pins        who looks at a block for longer        roster      labels and incarnations
 
 Each model must hold, with processes killed and stopped before any of their accesses to shared memory. And each
 control, a model that breaks one rule, must fail: or the check would prove nothing. The exit status is 1 if anything is
@@ -20,12 +20,13 @@ from typing import Any
 import arena
 import blocks
 import completion
+import pins
 import ring
 import roster
 from explore import Verdict, search
 from parts import Suite
 
-SUITES: tuple[Suite, ...] = (ring.SUITE, completion.SUITE, blocks.SUITE, arena.SUITE, roster.SUITE)
+SUITES: tuple[Suite, ...] = (ring.SUITE, completion.SUITE, blocks.SUITE, pins.SUITE, arena.SUITE, roster.SUITE)
 
 EXAMPLES = """\
 examples:
