@@ -40,10 +40,8 @@ class Into:
         return self._write(await coroutine)
 
     def _write(self, result: Any) -> Any:
-        import numpy as np
-
         out: Any = self._place
-        np.copyto(out, result, casting="same_kind")
+        _copy(out, result)
         return out
 
 
@@ -66,8 +64,17 @@ class IntoRows:
         out: Any = self._place
         if row >= len(out):
             raise IndexError(f"item {row} has no row: out has {len(out)}")
-        out[row] = result
+        _copy(out[row, ...], result)  # `...`: of one dimension, too, an array and no number
         return row
+
+
+def _copy(out: np.ndarray[Any, Any], result: Any) -> None:
+    import numpy as np
+
+    if out.dtype.names is not None and not isinstance(result, np.ndarray | np.generic):
+        out[...] = result  # tuples are records only for assignment
+    else:
+        np.copyto(out, result, casting="same_kind")
 
 
 class RowResults(MapResults["Any"]):
@@ -85,9 +92,11 @@ class RowResults(MapResults["Any"]):
 
 
 def with_rows(
-    items: Iterator[Any], feed: Feed | None, star: bool
+    out: np.ndarray[Any, Any], items: Iterator[Any], feed: Feed | None, star: bool
 ) -> tuple[Iterator[tuple[Any, ...]], Feed | None, bool]:
     """The items with their numbers before them, to be called with `*item`."""
+    if out.ndim == 0:
+        raise ConfigError("out must have a row for each item of a map; this array has no dimension")
     if feed is not None:
         raise ConfigError("out needs items that are here: an async iterable can't be mapped into an array")
     numbered = ((row, *item) for row, item in enumerate(items)) if star else enumerate(items)

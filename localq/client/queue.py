@@ -169,7 +169,7 @@ class QueueView:
             from localq.client.into import IntoRows, RowResults, with_rows
 
             entry = self._connection.resolve(IntoRows(_callable(fn), self._into))
-            items, feed, star = with_rows(items, feed, star)
+            items, feed, star = with_rows(self._into.array, items, feed, star)
             make: Any = partial(RowResults, out=self._into.array)
         else:
             entry, make = self._connection.resolve(fn), MapResults
@@ -246,7 +246,8 @@ class LocalQueue:
             nobody else's data. "readonly": writing is refused. "shared": arrays of `empty`, `zeros` and `asarray` are
             written for everybody; all others are copy-on-write.
         results: "views": arrays in results look at the queue's memory, copy-on-write, and keep their part of it as long
-            as they live, also after the queue was closed. "copies": they are copied out of it.
+            as they live, also after the queue was closed; those beyond a quarter of it, or beyond some 1,500, are
+            copied. "copies": they are copied out of it.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -483,8 +484,8 @@ class LocalQueue:
             metadata: anything that can be sent; the task reads it as `current_task().metadata`.
             arguments, results: instead of the queue's; see `LocalQueue`.
             out: an array of `empty`, `zeros` or `asarray`, or a contiguous part of one. What the function returns is
-                written into it by the worker, converted and broadcast as `numpy.copyto` does; the future's result is an
-                array over the same memory. `map` writes the result of item i into `out[i]` and yields `out[i]`.
+                written into it by the worker, converted and broadcast as `numpy.copyto` does; the future's result looks
+                at the same memory, copy-on-write. `map` writes the result of item i into `out[i]` and yields `out[i]`.
 
         Raises:
             ConfigError: an option is not allowed.
@@ -636,7 +637,8 @@ class LocalQueue:
         As an argument it, or a contiguous part of it, travels by name, whatever its size. Unlike other arguments it is
         not taken as it is at the call: tasks see what is in it when they look. They see it as `arguments` says:
         copy-on-write, read only, or shared, so that what they write is seen here. Its memory stays as long as it, a
-        part of it, or a task that it was given to; also after the queue was closed.
+        part of it, or a task that it was given to; also after the queue was closed. A process that this one forks
+        shares it, and only as long as this one has it.
 
         Args:
             shape, dtype, order: as for `numpy.empty`; no objects.

@@ -52,6 +52,7 @@ def allocate(
         ConfigError, MemoryError, QueueFull: as `LocalQueue.empty`.
     """
     import math
+    import sys
 
     import numpy as np
 
@@ -63,7 +64,7 @@ def allocate(
     if order not in ("C", "F"):
         raise ConfigError(f"order must be 'C' or 'F'; got {order!r}")
     sides = _sides(shape)
-    length = math.prod(sides) * kind.itemsize
+    length = min(math.prod(sides) * kind.itemsize, sys.maxsize)  # which is refused
     block: Any = client.allocate(options, length, fill == "sparse")
     if fill != "any":
         block.clear(fill == "sparse")
@@ -99,13 +100,16 @@ def place_of(space: _native.Space, identity: int, out: Any) -> ArrayPlace:
     """Where the array lies that results are to be written into.
 
     Raises:
-        ConfigError: it does not lie in the arena of this queue, or not in one piece.
+        ConfigError: it does not lie in the arena of this queue, or not in one piece, or is read-only.
     """
     if not hasattr(out, "__array_interface__") or not hasattr(out, "flags"):
         raise ConfigError(f"out must be an array of q.empty(), q.zeros() or q.asarray(); got {type(out).__name__}")
+    if not out.flags.writeable:
+        raise ConfigError("out must be an array that can be written; this one is read-only")
     if not (out.flags.c_contiguous or out.flags.f_contiguous):
         raise ConfigError("out must be an array in one piece: contiguous, not every second row of one, say")
-    place = space.find(out)
+    dense = out if out.flags.c_contiguous else out.T
+    place = space.find(dense.reshape(-1).view("u1"))  # as bytes: the buffer protocol has no word for dates
     if place is None:
         raise ConfigError("out must lie in this queue's memory: make it by q.empty(), q.zeros() or q.asarray()")
     return ArrayPlace(identity, place, out)
