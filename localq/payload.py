@@ -25,7 +25,7 @@ class Payload:
     change with the value until they are written, or `frozen`.
     """
 
-    __slots__ = ("buffers", "head", "refs")
+    __slots__ = ("buffers", "head", "holders", "refs")
 
     head: list[Piece]
     """The pickle; large `bytes` and `bytearray` stand alone in it."""
@@ -33,13 +33,20 @@ class Payload:
     """Flat views of bytes, read-only where the sender's memory is."""
     refs: list[tuple[int, int]]
     """Each shared block that the pickle mentions: its number, its generation."""
+    holders: list[Any]
+    """What keeps these blocks as long as the payload is not sent."""
 
     def __init__(
-        self, head: list[Piece], buffers: list[memoryview] | None = None, refs: list[tuple[int, int]] | None = None
+        self,
+        head: list[Piece],
+        buffers: list[memoryview] | None = None,
+        refs: list[tuple[int, int]] | None = None,
+        holders: list[Any] | None = None,
     ) -> None:
         self.head = head
         self.buffers = [] if buffers is None else buffers
         self.refs = [] if refs is None else refs
+        self.holders = [] if holders is None else holders
 
     def __repr__(self) -> str:
         return f"<Payload of {self.nbytes} bytes: {len(self.head)} pieces, {len(self.buffers)} buffers>"
@@ -53,7 +60,7 @@ class Payload:
         """The same with memory of its own: what happens to the value from now on does not change it. Memory that is in
         the arena stays what it is: shared, and seen as it is when the task looks."""
         head: list[Piece] = [bytes(piece) for piece in self.head]  # `bytes` of bytes copies nothing
-        return Payload(head, list(map(_copy, self.buffers)), self.refs.copy())
+        return Payload(head, list(map(_copy, self.buffers)), self.refs.copy(), self.holders.copy())
 
 
 def owner_in_arena(memory: Any) -> Any:

@@ -95,7 +95,7 @@ def pack(value: object, resolve: bool = False) -> bytes | Payload:
         slower.names = pieces
         slower.dump(value)
     if pieces.buffers or pieces.refs:
-        return Payload(pieces, pieces.buffers, pieces.refs)
+        return Payload(pieces, pieces.buffers, pieces.refs, pieces.holders)
     if len(pieces) > 1 and sum(map(len, pieces)) > LARGE:
         return Payload(pieces)
     return b"".join(pieces)
@@ -139,6 +139,7 @@ class Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytear
 
     buffers: list[memoryview] | None = None
     refs: list[tuple[int, int]] | None = None
+    holders: list[Any] | None = None
     resolves = False
 
     write = list.append
@@ -147,8 +148,9 @@ class Pieces(list["Any"]):  # of bytes; large ones may be the value's own bytear
         """The recipe for what lives in the arena: its name, which is noted."""
         from localq.shared import recipe
 
-        if self.refs is None:
-            self.refs = []
+        if self.refs is None or self.holders is None:
+            self.refs, self.holders = [], []
+        self.holders.append(value)
         return recipe(value, self.refs, self.resolves)
 
     def take(self, buffer: PickleBuffer) -> bool:

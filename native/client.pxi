@@ -828,7 +828,7 @@ cdef class Client:
         if outgoing.names != 0:
             raise ValueError("a shared value can't contain other shared values: pass them beside it")
         if not self.take_room(options, outgoing.total, False, &block):
-            raise self.no_memory(outgoing.total)
+            raise self.no_room_now(outgoing.total)
         self.write_block(outgoing, block)
         generation = lq_word_generation(lq_load(lq_arena_word(&self.space.space.arena, block)))
         if keep:
@@ -866,7 +866,7 @@ cdef class Client:
         cdef Block found
         self.check_open()
         if not self.take_room(options, length if length != 0 else 1, sparse, &block):
-            raise self.no_memory(length)
+            raise self.no_room_now(length)
         generation = lq_word_generation(lq_load(lq_arena_word(&self.space.space.arena, block)))
         try:
             found = self.pinner.look(block, generation, 0, length, LQ_VIEW_SHARED, False)
@@ -888,12 +888,17 @@ cdef class Client:
         return MemoryError(f"the system has no memory for {length} bytes of the queue's arena: end something else, or give the queue a smaller memory=")
 
     cdef object no_memory(self, uint64_t length):
-        return MemoryError(f"the arguments are {length} bytes; the arena of {self.space.memory} bytes has no room for them and"
-                           " nothing is on its way that would free some")
+        return MemoryError(f"{length} bytes were asked for; the arena of {self.space.memory} bytes has no room for them and"
+                           " nothing is on its way that would free some: let go of arrays and shared values, or give the queue a"
+                           " larger memory=")
+
+    cdef object no_room_now(self, uint64_t length):
+        return MemoryError(f"{length} bytes were asked for; the arena of {self.space.memory} bytes has no room for them now, and on the"
+                           " thread of an event loop this does not wait: await some results first, or call it in a thread")
 
     cdef object never_fits(self, uint64_t length):
         cdef uint64_t most = <uint64_t>(self.space.space.arena.count - 1 - self.client.cache.kept_from) << 20
-        return MemoryError(f"the arguments are {length} bytes; of this queue's memory={self.space.memory} they can have at most {most}, for"
+        return MemoryError(f"{length} bytes were asked for; of this queue's memory={self.space.memory} arguments can have at most {most}, for"
                            " results must find room, too: give the queue a larger memory=")
 
     cdef Future new_future(self):
@@ -1521,7 +1526,7 @@ cdef class Client:
         cdef const lq_a64 *word = lq_arena_word(&self.space.space.arena, slot.result_block)
         if word == NULL:
             fail(LQ_CORRUPT, "the result of a task")
-        return receive(self.pinner, slot.result_block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, is_copied)
+        return receive(self.pinner, slot.result_block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, is_copied, True)
 
     cdef const unsigned char *result_at(self, lq_slot *slot) except NULL:
         cdef uint64_t room = LQ_INLINE_BYTES

@@ -13,9 +13,11 @@ cdef enum:
     FORMATS = 7
     PART_READ_ONLY = 1
     PART_NAME = 2               # of a shared value: nothing to map
+    PART_COPY = 4               # a place in a shared value, which nobody writes: it only holds the same bytes
     ALIGNMENT = 64
     COPIED_BELOW = 65536        # smaller payloads are copied: that is quicker than to map them, and needs no pin
     LONG_COPY = 262144          # from here on copied without the GIL
+    MOST_VIEWS = LQ_PINS - LQ_PINS // 4     # a process; the other pins are for what can't be copied
 
 FORMAT_BUFFERS = BUFFERS
 ARGUMENTS_READ_ONLY, ARGUMENTS_SHARED = READ_ONLY, SHARED
@@ -57,13 +59,17 @@ cdef class Pinner:
     cdef unsigned char *ours          # 1 here; the kernel wipes it in a forked child, which must not use the label
     cdef bint left                    # the label is given back
     cdef void *first                  # a list of Blocks, which take themselves out
+    cdef uint32_t views               # of them that could have been copies
+    cdef uint64_t seen                # bytes of the arena that these keep and that are nobody else's
+    cdef bint runs                    # tasks; others submit them
     cdef uint32_t forks               # since then: what was looked at before one is looked at by the child as well
     cdef list borrowers               # (fork, callable: does the child still live?)
     cdef list held_back               # (fork, pin): of views that are gone here, and may be in use there
 
-    def __cinit__(self, Space space not None, uint32_t me):
+    def __cinit__(self, Space space not None, uint32_t me, bint runs=False):
         self.space = space
         self.me = me
+        self.runs = runs
         self.ours = lq_mark_create()
         if self.ours == NULL:
             raise_errno("this process's own memory")
@@ -116,6 +122,14 @@ cdef class Pinner:
         self.borrowers.append((self.forks, is_alive))
         return 0
 
+    cdef bint is_crowded(self, uint64_t room) noexcept:
+        """Would one more view of what else would be free leave too little for what is on its way? A quarter of the arena is for the
+        results that a client keeps, another for all arguments that workers keep from earlier tasks, or of outer ones."""
+        cdef uint64_t most = self.space.space.header.sizes.memory // 4
+        if not self.runs:
+            return self.seen + room > most
+        return self.seen != 0 and self.seen + room > most // max(lq_space_workers(&self.space.space), 1)
+
     cdef Block look(self, uint32_t block, uint32_t generation, uint64_t at, uint64_t length, lq_view_mode mode, bint is_copied):
         """Bytes of a block that somebody keeps for the time of this call, or for good: as a view, or as a copy where that is
         asked for, or is quicker, or where no pin is left."""
@@ -123,9 +137,9 @@ cdef class Pinner:
         cdef lq_status status
         found.pinner = self
         found.length = length
-        found.writable = mode != LQ_VIEW_READ_ONLY
+        found.writable, found.is_shared = mode != LQ_VIEW_READ_ONLY, mode == LQ_VIEW_SHARED
         found.number, found.generation, found.begin = block, generation, at
-        if mode == LQ_VIEW_SHARED or not (is_copied or length < COPIED_BELOW):
+        if mode == LQ_VIEW_SHARED or not (is_copied or length < COPIED_BELOW or self.views >= MOST_VIEWS):
             status = self.pin(block, generation, 0, &found.entry)
             if status == LQ_MISSING:
                 raise gone(block)
@@ -173,7 +187,9 @@ cdef class Block:
     cdef uint32_t entry, number, generation
     cdef uint32_t born                # forks of this process by then
     cdef uint64_t begin               # where in its block it begins
-    cdef bint writable, is_area
+    cdef bint writable, is_area, is_view
+    cdef bint is_shared               # what is written here, others see
+    cdef uint64_t alone               # bytes of the arena that only this keeps from being used
     cdef void *next
     cdef void *previous
 
@@ -186,8 +202,21 @@ cdef class Block:
         if self.next != NULL:
             (<Block>self.next).previous = <void *>self
         self.pinner.first = <void *>self
-        if self.view.mode == LQ_VIEW_SHARED:
+        self.is_view = True
+        if not self.is_shared:
+            self.pinner.views += 1
+        else:
             self.is_area = self.pinner.space.add_area(<size_t>self.at, self.length, self.begin, self.number, self.generation, False)
+
+    cdef void disown(self) noexcept:
+        """Nothing looks at the block through this any more."""
+        if self.is_view:
+            self.is_view = False
+            self.pinner.views -= 0 if self.is_shared else 1
+            self.pinner.seen -= self.alone
+            self.alone = 0
+        self.pinner.let_go(self.entry, self.born)
+        self.entry = LQ_NO_PIN
 
     cdef int copy(self) except -1:
         cdef uint64_t room = 0
@@ -215,7 +244,7 @@ cdef class Block:
             (<Block>self.next).previous = self.previous
         lq_view_close(&self.view)       # before the block may be used again
         free(self.own)
-        self.pinner.let_go(self.entry, self.born)
+        self.disown()
 
     def clear(self, bint sparse=False):
         """All zeros. `sparse`: of large blocks the memory is given back, and had again page by page when it is written."""
@@ -251,10 +280,12 @@ cdef class Hold:
             self.pinner.unpin(self.entry)
 
     def read(self, lq_view_mode mode=LQ_VIEW_COPY_ON_WRITE, bint is_copied=False):
-        """The value's payload. Raises ValueError when the queue is closed here."""
+        """The value's payload. Raises ValueError when the queue is closed here, or was opened by the process that forked this one."""
         if self.pinner.left or self.pinner.space.space.payload.fd < 0:
             raise ValueError("the queue that it was stored in is closed")
-        return receive(self.pinner, self.block, self.generation, mode, is_copied)
+        if not self.pinner.is_ours():       # and nothing keeps the block for this process
+            raise ValueError("this process was forked from the one that holds it: call get() before the fork, or attach to the queue here")
+        return receive(self.pinner, self.block, self.generation, mode, is_copied, False)
 
     def release(self):
         """Kept for good so far: from now on it lives as long as somebody holds it. Returns whether that is news."""
@@ -294,8 +325,9 @@ cdef class Incoming:
     cdef Block whole                  # where it lies, if it was not copied
 
 
-cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_view_mode mode, bint is_copied):
-    """`mode` SHARED: what lies in this very block is copy-on-write all the same; only arrays that live elsewhere are shared."""
+cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_view_mode mode, bint is_copied, bint alone):
+    """`alone`: nobody else will want it, so a view keeps it from being used again; then a copy is made where room is scarce.
+    `mode` SHARED: what lies in this very block is copy-on-write all the same; only arrays that live elsewhere are shared."""
     cdef uint64_t room = 0
     cdef const unsigned char *at = lq_space_block(&pinner.space.space, block, &room)
     cdef Table table
@@ -310,7 +342,11 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
     if (table.total > room or table.parts > (room - sizeof(Table)) // sizeof(Part)
             or table.head_bytes > table.total or sizeof(Table) + table.parts * sizeof(Part) > table.total - table.head_bytes):
         fail(LQ_CORRUPT, "a payload")
-    whole = pinner.look(block, generation, 0, table.total, LQ_VIEW_COPY_ON_WRITE if mode == LQ_VIEW_SHARED else mode, is_copied)
+    whole = pinner.look(block, generation, 0, table.total, LQ_VIEW_COPY_ON_WRITE if mode == LQ_VIEW_SHARED else mode,
+                        is_copied or (alone and pinner.is_crowded(room)))
+    if alone and whole.is_view:
+        whole.alone = room
+        pinner.seen += room
     incoming.whole = whole if whole.entry != LQ_NO_PIN else None
     parts = <const Part *>(whole.at + sizeof(Table))
     incoming.buffers = []
@@ -327,9 +363,10 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
                 fail(LQ_CORRUPT, "a payload")
             buffer = view[part.at:part.at + part.length]
         else:
-            other = pinner.look(part.block, part.generation, part.at, part.length, mode, is_copied)
+            other = pinner.look(part.block, part.generation, part.at, part.length,
+                                LQ_VIEW_COPY_ON_WRITE if mode == LQ_VIEW_SHARED and part.flags & PART_COPY else mode, is_copied)
             buffer = memoryview(other)
-        incoming.buffers.append(buffer.toreadonly() if part.flags & PART_READ_ONLY and mode != LQ_VIEW_SHARED else buffer)
+        incoming.buffers.append(buffer.toreadonly() if part.flags & PART_READ_ONLY else buffer)
     i = sizeof(Table) + table.parts * sizeof(Part)
     incoming.head = view[i:i + table.head_bytes]
     return incoming
@@ -337,6 +374,12 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
 
 cdef uint64_t aligned(uint64_t at) noexcept:
     return (at + ALIGNMENT - 1) & ~<uint64_t>(ALIGNMENT - 1)
+
+
+cdef object foreign(holder):
+    from localq.errors import SerializationError
+    return SerializationError("value", "", type(holder).__qualname__,
+                              "it lives in another queue: pass its value, which get() returns, or put it into this one")
 
 
 @cython.final
@@ -356,6 +399,9 @@ cdef class Outgoing:
         cdef list buffers = payload.buffers
         cdef list refs = payload.refs
         cdef Py_ssize_t most = len(buffers) + len(refs)
+        for holder in payload.holders:
+            if holder._name[0] != space.space.header.identity:
+                raise foreign(holder)
         self.payload = payload
         self.names = len(refs)
         self.views = <Py_buffer *>PyMem_Calloc(max(len(buffers), 1), sizeof(Py_buffer))
@@ -376,6 +422,8 @@ cdef class Outgoing:
             if area != NULL:
                 self.parts[i].block, self.parts[i].generation = area.block, area.generation
                 self.parts[i].at = area.at + (<size_t>self.views[i].buf - area.begin)
+                if area.is_copy:
+                    self.parts[i].flags |= PART_COPY
             else:
                 self.parts[i].at = at
                 at = aligned(at + <uint64_t>self.views[i].len)
@@ -402,15 +450,22 @@ cdef class Outgoing:
         cdef Py_buffer view
         cdef unsigned char *to = at + sizeof(Table)
         cdef Py_ssize_t parts = self.count + self.names
+        cdef uint64_t left = self.head_bytes
         table.total, table.head_bytes, table.parts, table.spare = self.total, self.head_bytes, <uint64_t>parts, 0
         memcpy(at, &table, sizeof(Table))
         memcpy(to, self.parts, parts * sizeof(Part))
         to += parts * sizeof(Part)
         for piece in self.payload.head:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
-            copy_long(to, view.buf, view.len)
+            if <uint64_t>view.len <= left:
+                copy_long(to, view.buf, view.len)
+            left -= <uint64_t>view.len
             to += view.len
             PyBuffer_Release(&view)
+            if left > self.head_bytes:
+                break
+        if left != 0:       # another thread did that while this one waited for room, or copied
+            raise BufferError("a bytearray changed its size while it was being sent")
         for i in range(self.count):
             if self.parts[i].block == 0:
                 copy_long(at + self.parts[i].at, self.views[i].buf, self.views[i].len)
@@ -424,6 +479,7 @@ cdef class Outgoing:
         cdef const Table *table = <const Table *>at
         cdef const unsigned char *now
         cdef Py_ssize_t parts = self.count + self.names
+        cdef uint64_t left = self.head_bytes
         if (length < sizeof(Table) or table.total != self.total or table.total > length or table.parts != <uint64_t>parts
                 or table.head_bytes != self.head_bytes):
             return False
@@ -433,8 +489,9 @@ cdef class Outgoing:
         now += parts * sizeof(Part)
         for piece in self.payload.head:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
-            same = memcmp(now, view.buf, view.len) == 0
+            same = <uint64_t>view.len <= left and memcmp(now, view.buf, view.len) == 0
             now += view.len
+            left -= <uint64_t>view.len
             PyBuffer_Release(&view)
             if not same:
                 return False

@@ -44,19 +44,21 @@ cdef class Space:
                 i += 1
 
     cdef Area *area_of(self, size_t begin, size_t length) noexcept:
-        """Where these bytes are in the arena, NULL: they are not."""
+        """Where these bytes are in the arena, NULL: they are not. Where they live goes before where they were copied to."""
         cdef uint32_t i
+        cdef Area *copy = NULL
         for i in range(self.area_count):
-            if self.areas[i].begin <= begin and begin + length <= self.areas[i].end and length != 0 and self.is_there(&self.areas[i], begin, length):
-                return &self.areas[i]
-        return NULL
+            if self.areas[i].begin <= begin and begin + length <= self.areas[i].end and length != 0:
+                if not self.areas[i].is_copy:
+                    return &self.areas[i]
+                if copy == NULL and self.is_there(&self.areas[i], begin, length):
+                    copy = &self.areas[i]
+        return copy
 
     cdef bint is_there(self, const Area *area, size_t begin, size_t length) noexcept:
         cdef uint64_t room = 0
         cdef uint64_t start = area.at + (begin - area.begin)
         cdef const unsigned char *at
-        if not area.is_copy:
-            return True
         at = lq_space_block(&self.space, area.block, &room)
         return at != NULL and length >= COPIED_BELOW and start + length <= room and memcmp(at + start, <const void *>begin, length) == 0
 
@@ -407,7 +409,7 @@ cdef class Space:
         if status != LQ_OK:
             return None
         try:        # the pin holds that use of the block; whether it is the result is seen afterwards, from the slot's word
-            return receive(pinner, copy.result_block, generation, LQ_VIEW_COPY_ON_WRITE, False)
+            return receive(pinner, copy.result_block, generation, LQ_VIEW_COPY_ON_WRITE, False, True)
         except (LookupError, SpaceCorrupt_()):
             return None
         finally:

@@ -134,7 +134,7 @@ cdef class Worker:
             raise MemoryError
         if lq_worker_init(&self.worker, &space.space, label, pid) != LQ_OK:
             raise_errno("this worker's own memory")
-        self.pinner = Pinner(space, label)
+        self.pinner = Pinner(space, label, True)
         self.ties = []
         self.heavy = []
 
@@ -453,7 +453,7 @@ cdef class Worker:
         cdef const lq_a64 *word = lq_arena_word(&self.space.space.arena, block)
         if word == NULL:
             fail(LQ_CORRUPT, "the function of a task")
-        return receive(self.pinner, block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, False)
+        return receive(self.pinner, block, lq_word_generation(lq_load(word)), LQ_VIEW_COPY_ON_WRITE, False, False)
 
     cdef int let_go(self) except -1:
         """Of what nobody needs any more: functions that were taken out of the table, and what results referred to that were taken."""
@@ -497,7 +497,7 @@ cdef class Worker:
         self.view_mode = LQ_VIEW_READ_ONLY if mode == LQ_VIEW_READ_ONLY else LQ_VIEW_COPY_ON_WRITE
         if word == NULL:
             fail(LQ_CORRUPT, "the arguments of a task")
-        return receive(self.pinner, slot.args_block, lq_word_generation(lq_load(word)), mode, False)
+        return receive(self.pinner, slot.args_block, lq_word_generation(lq_load(word)), mode, False, True)
 
     cdef object arguments_of(self, lq_slot *slot):
         """What the codec decodes."""
