@@ -782,15 +782,15 @@ static bool empty_span_(const struct lq_arena *arena, lq_label me, uint32_t span
 uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left)
 {
     uint64_t bytes = 0;
-    *left = 0;
+    uint32_t still = 0;
     uint32_t used = spans_end_(arena);
     for (uint32_t at = 1; at < used && arena->stocks != NULL; at++) {
         uint64_t word = lq_load(&arena->spans[at].word);
         uint32_t state = lq_word_state(word);
         bool is_free = state == LQ_BLOCK_FREE || (state == LQ_SPAN_CLASS && is_all_free_(arena, at, lq_word_aux(word)));
-        if (state == LQ_BLOCK_FREE && (idle[at] == (word | EMPTIED) || lq_load32(&arena->stocks[at]) == 0))
+        if (state == LQ_BLOCK_FREE && (idle[at] == (word | EMPTIED) || word == 0))
             continue; /* or never used */
-        ++*left;
+        still++;
         if (!is_free || idle[at] != word) {
             idle[at] = is_free ? word : 0;
             continue;
@@ -803,11 +803,13 @@ uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t 
         if (lq_word_state(word) == LQ_BLOCK_FREE && empty_span_(arena, me, at, word)) {
             idle[at] = lq_word_next(word, LQ_BLOCK_FREE, LQ_NOBODY, 0) | EMPTIED;
             bytes += LQ_SPAN_BYTES;
-            --*left;
+            still--;
         }
     }
     lq_a32 *pressure = &arena->spans[0].freed;
     lq_store32_relaxed(pressure, lq_load32_relaxed(pressure) + 1);
+    if (left != NULL)
+        *left = still;
     return bytes;
 }
 

@@ -153,7 +153,7 @@ void lq_arena_drop_for(const struct lq_arena *arena, lq_label me, uint32_t block
 uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label me, uint32_t *tied);
 /*
  * Give the system back the memory of spans that have been free since the last call. `idle`: the caller's, a number a span, zero at
- * first. Returns the bytes, and in *left how many spans hold memory still. Every process is asked for its warm blocks, too.
+ * first. Returns the bytes, and in *left, unless that is NULL, how many spans hold memory still. Every process is asked for its warm blocks, too.
  *
  * Callers:  one at a time; others may use everything.
  * Death:    OWNED(me) while it is done.

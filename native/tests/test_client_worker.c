@@ -213,6 +213,33 @@ static void flow_cache_keeps_the_youngest_and_touching_makes_young(void)
     strike_(&stage);
 }
 
+/* Results of a megabyte or so: cached by their bytes, so that their blocks serve the next ones. */
+static void flow_cache_of_large_results_is_bounded_by_bytes_and_small_ones_stay(void)
+{
+    enum { LARGE_RESULTS = 20, MEGABYTE = 1 << 20 };
+    struct stage_ stage;
+    struct ledger *ledger = shared_memory(sizeof *ledger);
+    uint32_t small;
+    uint32_t index;
+    uint32_t cached = 0;
+    set_(&stage, 4, 100, 64); /* a sixteenth: 4 MB */
+    CHECK_EQ(flow_submit(&stage.client, (struct flow_task){.tag = 1, .args_bytes = 8, .result_bytes = 3000}, &small), LQ_OK);
+    flow_drain(&stage.worker, ledger);
+    flow_reap(&stage.client, ledger);
+    for (uint32_t i = 0; i < LARGE_RESULTS; i++) {
+        struct flow_task task = {.tag = 2 + i, .args_bytes = 8, .result_bytes = MEGABYTE};
+        CHECK_EQ(flow_submit(&stage.client, task, &index), LQ_OK);
+        flow_drain(&stage.worker, ledger);
+        flow_reap(&stage.client, ledger);
+        CHECK_EQ(state_(&stage, index), LQ_SLOT_CACHED); /* the youngest stays in any case */
+    }
+    for (uint32_t i = 0; i < lq_slots_used(&stage.space.slots); i++)
+        cached += state_(&stage, i) == LQ_SLOT_CACHED;
+    CHECK_EQ(state_(&stage, small), LQ_SLOT_CACHED);
+    CHECK(cached >= 3 && cached <= 5);
+    strike_(&stage);
+}
+
 static void flow_cache_does_not_shrink_when_others_evict_from_it(void)
 {
     struct stage_ stage;
@@ -934,6 +961,7 @@ const struct lq_case client_worker_cases[] = {
     RUN(flow_every_queue_is_served),
     RUN(flow_capacity_is_what_may_be_on_its_way),
     RUN(flow_cache_keeps_the_youngest_and_touching_makes_young),
+    RUN(flow_cache_of_large_results_is_bounded_by_bytes_and_small_ones_stay),
     RUN(flow_cache_does_not_shrink_when_others_evict_from_it),
     RUN(flow_cancelled_task_never_runs_and_the_client_is_told),
     RUN(flow_cancel_comes_too_late_for_a_task_in_hand),

@@ -564,12 +564,12 @@ static void act_give_back_(struct scene *scene)
 {
     uint64_t idle[16] = {0};
     for (int i = 0; i < 2; i++)
-        lq_arena_give_back(&scene->space.arena, scene->actor, idle, &left);
+        lq_arena_give_back(&scene->space.arena, scene->actor, idle, NULL);
     uint32_t block = take_(scene, scene->actor, 512 << 10);
     uint64_t room;
     flow_fill(lq_arena_at(&scene->space.arena, block, &room), 78, 0, 2048);
     for (int i = 0; i < 2; i++)
-        lq_arena_give_back(&scene->space.arena, scene->actor, idle, &left);
+        lq_arena_give_back(&scene->space.arena, scene->actor, idle, NULL);
     CHECK(flow_matches(lq_arena_at(&scene->space.arena, block, &room), 78, 0, 2048));
     lq_arena_return(&scene->space.arena, NULL, scene->actor, block);
 }

@@ -1049,7 +1049,7 @@ static void look_at_harmed_(struct lq_space *space, lq_label me)
     for (uint32_t entry = 0; entry < 64; entry++)
         lq_arena_unpin(&space->arena, NULL, me, entry);
     for (int i = 0; i < 2; i++)
-        lq_arena_give_back(&space->arena, me, idle, &left);
+        lq_arena_give_back(&space->arena, me, idle, NULL);
 }
 
 /* Whoever is at work: tasks without blocks, because what lies in the arena is written where the words say. */

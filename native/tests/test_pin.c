@@ -448,7 +448,7 @@ static uint64_t resident_(const struct stage_ *stage)
 
 static uint64_t give_back_(struct stage_ *stage, uint64_t *idle)
 {
-    return lq_arena_give_back(stage->arena, stage->other, idle, &left);
+    return lq_arena_give_back(stage->arena, stage->other, idle, NULL);
 }
 
 static void pin_memory_is_had_when_a_span_is_taken_and_given_back_when_it_was_idle_twice(void)
@@ -700,7 +700,7 @@ static void give_back_or_be_one_of_the_crowd_(void *given, unsigned number)
     if (number != 0)
         be_one_of_the_crowd_(given, number);
     while (number == 0 && atomic_load(&crowd->going) != 0)
-        bytes += lq_arena_give_back(crowd->stage.arena, crowd->stage.third, idle, &left);
+        bytes += lq_arena_give_back(crowd->stage.arena, crowd->stage.third, idle, NULL);
     CHECK(number != 0 || bytes != 0);
 }
 

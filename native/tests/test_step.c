@@ -1091,7 +1091,7 @@ static void prepare_idle_(struct scene *scene)
 
 static void act_give_back_(struct scene *scene)
 {
-    lq_arena_give_back(arena_(scene), scene->actor, hand_.idle, &left);
+    lq_arena_give_back(arena_(scene), scene->actor, hand_.idle, NULL);
 }
 
 static void take_write_and_return_(struct scene *scene)
