@@ -23,6 +23,7 @@ static int keep_clear_(int fd)
 
 static enum lq_status map_(struct lq_segment *segment, int writable)
 {
+    struct stat facts;
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     void *base = mmap(NULL, segment->bytes, protection, MAP_SHARED | MAP_NORESERVE, segment->fd, 0);
     if (base == MAP_FAILED) {
@@ -33,7 +34,17 @@ static enum lq_status map_(struct lq_segment *segment, int writable)
         return LQ_SYSTEM;
     }
     segment->base = base;
+    if (fstat(segment->fd, &facts) == 0) {
+        segment->device = facts.st_dev;
+        segment->inode = facts.st_ino;
+    }
     return LQ_OK;
+}
+
+bool lq_segment_has_fd(const struct lq_segment *segment)
+{
+    struct stat facts;
+    return segment->fd >= 0 && fstat(segment->fd, &facts) == 0 && facts.st_dev == segment->device && facts.st_ino == segment->inode;
 }
 
 enum lq_status lq_segment_create(struct lq_segment *segment, const char *label, size_t bytes)
@@ -70,6 +81,11 @@ enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
     }
     segment->bytes = (size_t)facts.st_size;
     return map_(segment, writable);
+}
+
+void lq_segment_allow_huge(const struct lq_segment *segment)
+{
+    madvise(segment->base, segment->bytes, MADV_HUGEPAGE); /* a hint: whatever it answers */
 }
 
 void lq_segment_close(struct lq_segment *segment)

@@ -6,7 +6,9 @@
  * process dies, and the size of /dev/shm does not matter. Sealed against shrinking, so no reader can meet SIGBUS by
  * truncation.
  */
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lq_status.h"
 
@@ -14,12 +16,17 @@ struct lq_segment {
     unsigned char *base;
     size_t bytes;
     int fd;
+    uint64_t device, inode; /* which file it is: a task may close descriptors that are not its own, and open others */
 };
 
 /* LQ_OK, or LQ_SYSTEM with errno. */
 enum lq_status lq_segment_create(struct lq_segment *segment, const char *label, size_t bytes);
 /* Map a segment that somebody else made. Takes the fd over, also on failure. */
 enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable);
+/* Is the descriptor (still) that of this segment? */
+bool lq_segment_has_fd(const struct lq_segment *segment);
+/* Where the system hands out huge pages for shared memory to those who ask for them (shmem_enabled: advise), have them. */
+void lq_segment_allow_huge(const struct lq_segment *segment);
 /* Unmap and close. Safe on one that was never opened (base NULL, fd -1). */
 void lq_segment_close(struct lq_segment *segment);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 /* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
+#define HUGE_FROM (64u << 20) /* bytes of an arena that may have huge pages: small ones would be held by a few of them */
 #define BRISK_DEPTH 32u /* ... unless more than this wait: then the work is worth another worker */
 
 /* ------------------------------------------------------------------------------------------------------- layout */
@@ -90,6 +91,8 @@ static void view_(struct lq_space *space, const struct lq_header *header)
         .touched = calloc(header->spans, sizeof *space->arena.touched),
         .fd = space->payload.fd,
     };
+    if (space->payload.bytes >= HUGE_FROM)
+        lq_segment_allow_huge(&space->payload);
     if (space->arena.touched == NULL)
         space->arena.stocks = NULL; /* then pages come when they are written */
 }

@@ -23,6 +23,8 @@ enum lq_status lq_view_open(struct lq_view *view, const struct lq_space *space, 
     *view = (struct lq_view){.mode = mode};
     if (at == NULL || from > room || length > room - from)
         return LQ_CORRUPT;
+    if (!lq_segment_has_fd(&space->payload))
+        return LQ_MISSING;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t begin = (uint64_t)(at - space->arena.memory) + from;
     uint64_t aligned = begin & ~(page - 1);
@@ -59,6 +61,8 @@ enum lq_status lq_view_keep(struct lq_view *view, const struct lq_space *space)
     if (view->base == NULL)
         return LQ_OK;
     if (view->mode != LQ_VIEW_COPY_ON_WRITE) { /* the same bytes, mapped over: from here on written pages are ours */
+        if (!lq_segment_has_fd(&space->payload))
+            return LQ_MISSING;
         void *base = mmap(view->base, view->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, space->payload.fd,
                           (off_t)view->offset);
         if (base == MAP_FAILED)

@@ -22,12 +22,13 @@ struct lq_view {
 };
 
 /*
- * `length` bytes of a block from byte `from` on. LQ_OK; LQ_CORRUPT: they do not lie in it; LQ_SYSTEM.
+ * `length` bytes of a block from byte `from` on. LQ_OK; LQ_CORRUPT: they do not lie in it; LQ_MISSING: the descriptor was closed by
+ * somebody else in this process, so that nothing can be mapped any more; LQ_SYSTEM.
  * Callers: any.
  */
 enum lq_status lq_view_open(struct lq_view *view, const struct lq_space *space, uint32_t block, uint64_t from, uint64_t length,
                             enum lq_view_mode mode);
-/* From now on the bytes are this process's own, at the same address: the block may go. LQ_OK, or LQ_SYSTEM: no memory. */
+/* From now on the bytes are this process's own, at the same address: the block may go. LQ_OK; LQ_MISSING: as above; LQ_SYSTEM: no memory. */
 enum lq_status lq_view_keep(struct lq_view *view, const struct lq_space *space);
 void lq_view_close(struct lq_view *view);
 

@@ -145,14 +145,20 @@ cdef class Pinner:
                 raise gone(block)
             if status == LQ_OK:
                 status = lq_view_open(&found.view, &self.space.space, block, at, length, mode)
+                if status == LQ_OK:
+                    found.at = found.view.at
+                    found.enlist()
+                    return found
                 if status == LQ_SYSTEM:
                     raise_errno("a view of the arena")
-                if status != LQ_OK:
+                if status != LQ_MISSING:
                     fail(status, "a block of the arena")
-                found.at = found.view.at
-                found.enlist()
-                return found
-            if mode == LQ_VIEW_SHARED:
+                self.unpin(found.entry)
+                found.entry = LQ_NO_PIN
+                if mode == LQ_VIEW_SHARED:
+                    raise OSError("something in this process has closed the descriptor of the queue's memory: no array of it can be shared here"
+                                  " any more")
+            elif mode == LQ_VIEW_SHARED:
                 raise MemoryError(f"this process looks at {LQ_PINS} blocks of the queue's arena already: let go of some arrays or shared values")
         found.copy()
         return found
