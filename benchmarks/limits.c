@@ -33,7 +33,9 @@ enum {
     WARM_UP_TRIPS = 100,
     MAX_TRIPS = 1000000, /* 8 MB of samples: over a second of spinning on any machine we know, then it stops early */
     CLOCK_READS = 1000000,
-    COPIES = 5,
+    FEWEST_COPIES = 5,
+    MOST_COPIES = 201,
+    COPIED_BYTES = 10000000, /* small copies are repeated until they come to that much: their times are close to the clock's */
 };
 
 #define SAY_STOP UINT32_MAX
@@ -199,20 +201,31 @@ static char *map_bytes(size_t bytes) {
     return memory;
 }
 
+static int compare_seconds(const void *left, const void *right) {
+    double a = *(const double *)left;
+    double b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* Prints the fastest of some copies, and the median, which is what a median of a queue's transfers stands beside. */
 static void copy_memory(size_t bytes) {
+    size_t copies = bytes > 0 ? COPIED_BYTES / bytes : MOST_COPIES;
+    copies = copies < FEWEST_COPIES ? FEWEST_COPIES : copies > MOST_COPIES ? MOST_COPIES : copies;
     char *from = map_bytes(bytes);
     memset(from, 1, bytes);
-    double cold = 1e9;
-    double warm = 1e9;
-    for (int i = 0; i < COPIES; i++) {
+    double cold[MOST_COPIES];
+    double warm[MOST_COPIES];
+    for (size_t i = 0; i < copies; i++) {
         char *to = map_bytes(bytes);
-        double first = copy_seconds(to, from, bytes);
-        double second = copy_seconds(to, from, bytes);
-        cold = first < cold ? first : cold;
-        warm = second < warm ? second : warm;
+        cold[i] = copy_seconds(to, from, bytes);
+        warm[i] = copy_seconds(to, from, bytes);
         munmap(to, bytes);
     }
-    printf("{\"bytes\": %zu, \"cold_seconds\": %.6f, \"warm_seconds\": %.6f}\n", bytes, cold, warm);
+    qsort(cold, copies, sizeof *cold, compare_seconds);
+    qsort(warm, copies, sizeof *warm, compare_seconds);
+    printf("{\"bytes\": %zu, \"cold_seconds\": %.9f, \"cold_p50_seconds\": %.9f, "
+           "\"warm_seconds\": %.9f, \"warm_p50_seconds\": %.9f}\n",
+           bytes, cold[0], cold[copies / 2], warm[0], warm[copies / 2]);
 }
 
 static void read_clock(void) {
