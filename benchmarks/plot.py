@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.terms import size_name
 
 COLUMNS = 3
-COLOURS = {"memcpy-warm": "0.45", "memcpy-cold": "0.7", "1ms": "0.85"}  # floors are grey
+FLOORS = {"memcpy-warm": "0.45", "memcpy-cold": "0.7", "1ms": "0.85"}  # their greys; they know no ways
 STYLES = ("-", "--", ":", "-.")
 
 #: By panel, then by subject and way: the median time by size.
@@ -36,7 +36,8 @@ def lines_of(told: Mapping[str, Any]) -> Lines:
         if comparison["panel"]:
             panel = values.setdefault(comparison["panel"], {})
             for subject, its_values in (("ours", "our_values"), ("peer", "peer_values")):
-                line = panel.setdefault((comparison[subject], comparison["way"]), {})
+                way = "" if comparison[subject] in FLOORS else comparison["way"]
+                line = panel.setdefault((comparison[subject], way), {})
                 line.setdefault(comparison["size"], []).extend(comparison[its_values])
     found: Lines = {}
     for name, panel in values.items():
@@ -64,18 +65,18 @@ def draw(told: Mapping[str, Any], path: Path) -> None:
     figure = figure_module.Figure(figsize=(5.2 * COLUMNS, 4.2 * rows), layout="constrained")
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     subjects = dict.fromkeys(subject for lines in panels.values() for subject, _ in lines)
-    queues = [subject for subject in subjects if subject not in COLOURS]
-    colour_of = COLOURS | {subject: colours[index % len(colours)] for index, subject in enumerate(queues)}
+    queues = [subject for subject in subjects if subject not in FLOORS]
+    colour_of = FLOORS | {subject: colours[index % len(colours)] for index, subject in enumerate(queues)}
     style_of: dict[str, str] = {}
     shown: dict[str, Any] = {}
     for axis, (name, lines) in zip(axes, panels.items(), strict=False):
         for (subject, way), line in lines.items():
-            style = style_of.setdefault(way, STYLES[len(style_of) % len(STYLES)])
+            style = style_of.setdefault(way, STYLES[len(style_of) % len(STYLES)]) if way else "-"
             drawn = axis.plot(
                 list(line), list(line.values()), style, color=colour_of[subject], marker=".", markersize=4,
                 linewidth=2.2 if subject == queues[0] else 1.2, zorder=3 if subject == queues[0] else 2,
             )  # fmt: skip
-            label = subject if subject in COLOURS or way == next(iter(style_of)) else f"{subject}, {way}"
+            label = subject if not way or way == next(iter(style_of)) else f"{subject}, {way}"
             shown.setdefault(label, drawn[0])
         sizes = sorted({size for line in lines.values() for size in line})
         axis.set(xscale="log", yscale="log", title=name, xlabel="size of the array", ylabel="ms a task")
