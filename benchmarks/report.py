@@ -60,8 +60,8 @@ def _table_of_sizes(comparisons: Sequence[Comparison]) -> Table:
     """A column for each size. Below each ratio half the distance between its quartiles, in percent of it."""
     first = comparisons[0]
     title = f"{heading(first.work)} ({first.work.unit}, {'more' if first.work.more_is_better else 'less'} is better)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
-    table.add_column("", min_width=11)
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, collapse_padding=True)
+    table.add_column("", no_wrap=True, min_width=13)
     found: dict[int, dict[str, Comparison]] = {}
     for comparison in comparisons:
         found.setdefault(comparison.work.size, {})[comparison.peer] = comparison
@@ -78,20 +78,22 @@ def _table_of_sizes(comparisons: Sequence[Comparison]) -> Table:
 def _ratio_cell(comparison: Comparison) -> Text:
     ratio = comparison.ratio
     is_equal = ratio.q1 <= 1 <= ratio.q3
-    cell = Text(_number(ratio.median), style="" if is_equal else "green" if comparison.is_better else "red")
+    cell = Text(_short(ratio.median), style="" if is_equal else "green" if comparison.is_better else "red")
     if len(comparison.our_values) > 1:
         cell.append(f"\n±{(ratio.q3 - ratio.q1) / 2 / ratio.median:.0%}", style="dim default")
     return cell
 
 
 def _goals_of_sizes(comparisons: Sequence[Comparison]) -> Iterator[Text]:
-    for comparison in comparisons:
-        if comparison.goal is not None:
-            ratio = comparison.ratio
-            spread = f"{_number(ratio.median)}, quartiles {_number(ratio.q1)} .. {_number(ratio.q3)}"
-            yield Text(f"  {size_name(comparison.work.size)} beside {comparison.peer}: {spread}, goal ").append(
-                _goal(comparison)
-            )
+    """A line for each peer beside which there is a goal: the worst of the sizes decides."""
+    aimed = [comparison for comparison in comparisons if comparison.goal is not None]
+    for peer in dict.fromkeys(comparison.peer for comparison in aimed):
+        of_peer = [comparison for comparison in aimed if comparison.peer == peer]
+        worst = (min if of_peer[0].work.more_is_better else max)(of_peer, key=lambda found: found.ratio.median)
+        ratio = worst.ratio
+        sizes = f"{size_name(worst.work.size)}{f' (worst of {len(of_peer)})' if len(of_peer) > 1 else ''}"
+        spread = f"{_number(ratio.median)}, quartiles {_number(ratio.q1)} .. {_number(ratio.q3)}"
+        yield Text(f"  {sizes} beside {peer}: {spread}, goal ").append(_goal(worst)).append("\n")
 
 
 def print_limits(console: Console, limits: Mapping[str, Mapping[str, float]]) -> None:
@@ -152,9 +154,21 @@ def _goal(comparison: Comparison) -> Text:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter; commas between thousands, and `k` for a thousand where there are many."""
-    if abs(value) >= 1e6:
-        return f"{value / 1000:,.0f}k"
+    """Three digits that matter; commas between thousands."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _short(value: float) -> str:
+    """A ratio in six characters: a small one as 1/24, and `k` for thousands."""
+    if 0 < value < 0.1:
+        return f"1/{_thousands(float(f'{1 / value:.2g}'))}"
+    return _thousands(value) if value >= 1e4 else _number(value)
+
+
+def _thousands(value: float) -> str:
+    for factor, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{letter}"
     return f"{value:.3g}"

@@ -132,6 +132,26 @@ def test_the_table_says_whether_its_goal_is_met(mine, said):
     assert [line.split("goal ")[1] for line in shown.splitlines() if "goal " in line] == [said]
 
 
+def test_of_many_sizes_with_a_goal_the_worst_decides():
+    shown = printed(compared("1ms", {10**3: ([0.1], [1.0]), 10**6: ([1.2], [1.0]), 10**9: ([0.3], [1.0])}, PUT))
+
+    assert [line.strip() for line in shown.splitlines() if "goal " in line] == [
+        "1 MB (worst of 3) beside 1ms: 1.2, quartiles 1.2 .. 1.2, goal ≤ 1 missed"
+    ]
+
+
+def test_the_table_of_all_sizes_fits_80_columns_from_a_billionth_to_a_million():
+    sizes = dict.fromkeys(Terms().transfer_bytes, ([1.0, 1.0], [1e-6, 1e-6]))
+    tiny = dict.fromkeys(Terms().transfer_bytes, ([1.0, 1.0], [1.25e5, 1.3e5]))
+
+    shown = printed(compared("memcpy-warm", sizes) + compared("ppe-fork", tiny))
+
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["/", "memcpy-warm", *["1M"] * 7] in lines
+    assert max(map(len, shown.splitlines())) <= 80
+    assert ["/", "ppe-fork", *["1/130k"] * 7] in lines
+
+
 def test_a_reference_may_take_a_millisecond_at_any_size():
     goals = {
         work.size: work.goals for work in BENCH.works(Terms()) if (work.panel, work.way) == (f"{TOUCHED}, {ONE}", PUT)
@@ -151,7 +171,12 @@ def test_lines_are_medians_and_a_way_that_is_no_other_is_not_drawn_again():
     sizes = {10**3: ([1.0, 2.0, 9.0], [4.0, 5.0, 6.0]), 10**6: ([3.0], [7.0])}
     by_put = {10**3: ([0.5] * 3, [4.0, 5.0, 6.0]), 10**6: ([0.5], [7.0])}
 
-    lines = plot.lines_of(told(compared("pool", sizes) + compared("pool", by_put, PUT)))
+    floor = {10**3: ([1.0], [0.1]), 10**6: ([3.0], [0.2])}
+    by_put_beside_floor = {10**3: ([0.5], [0.1]), 10**9: ([0.5], [0.3])}
+    comparisons = compared("pool", sizes) + compared("pool", by_put, PUT)
+
+    lines = plot.lines_of(told(comparisons))
+    with_floor = plot.lines_of(told(compared("1ms", floor) + compared("1ms", by_put_beside_floor, PUT)))
 
     assert lines == {
         f"{TOUCHED}, {ONE}": {
@@ -160,6 +185,7 @@ def test_lines_are_medians_and_a_way_that_is_no_other_is_not_drawn_again():
             ("localq", PUT): {10**3: 0.5, 10**6: 0.5},
         }
     }
+    assert with_floor[f"{TOUCHED}, {ONE}"]["1ms", ""] == {10**3: 0.1, 10**6: 0.2, 10**9: 0.3}
 
 
 def test_a_plot_of_no_transfers_is_refused_in_words(tmp_path):
