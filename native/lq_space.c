@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
 #define HUGE_FROM (64u << 20) /* bytes of an arena that may have huge pages: small ones would be held by a few of them */
+/* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
 #define BRISK_DEPTH 32u /* ... unless more than this wait: then the work is worth another worker */
 
 /* ------------------------------------------------------------------------------------------------------- layout */
