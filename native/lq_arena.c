@@ -252,6 +252,7 @@ static enum lq_status cut_span_(const struct lq_arena *arena, lq_label me, uint3
         if (lq_word_state(word) != LQ_BLOCK_FREE)
             continue;
         note_used_(arena, at);
+        LQ_FAULT("arena_cut:counted");
         if (stock_(arena, at, 1, word) != LQ_OK)
             return LQ_SYSTEM;
         lq_store32(&candidate->cut, 1);

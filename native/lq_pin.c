@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_pin.h"
 
+#define NEAR 32u /* entries that are tried first: who pins little has a short table, in whatever order it unpins */
+
 size_t lq_pins_size(void)
 {
     return sizeof(struct lq_pin) * LQ_ROWS * LQ_PINS;
@@ -19,8 +21,8 @@ enum lq_status lq_pins_note(const struct lq_pins *pins, lq_label me, uint32_t bl
     lq_a32 *end = &pins->roster.rows[row].pins_end;
     if (!lq_roster_is_live(&pins->roster, me))
         return LQ_MISSING;
-    for (uint32_t i = 0; i < LQ_PINS; i++) {
-        uint32_t at = (*cursor + i) % LQ_PINS;
+    for (uint32_t i = 0; i < NEAR + LQ_PINS; i++) {
+        uint32_t at = i < NEAR ? i : (*cursor + i) % LQ_PINS;
         struct lq_pin *pin = lq_pins_at(pins, row, at);
         if (lq_load(&pin->what) != 0)
             continue;

@@ -75,13 +75,13 @@ control blind_relabel lq_recover.c death_stopped \
 control blind_free lq_recover.c death_stopped \
     's/recovered->released += lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));/LQ_FAULT("test:blind"); lq_store(\&slot->word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));/'
 control drop_for_the_dead_without_the_guard lq_arena.c arena_drop_for \
-    's/    if (lq_load_seq(guard) != guard_word)\n        return;[^\n]*\n//'
+    's/        if (lq_load_seq(guard) != guard_word)\n            return;[^\n]*\n//'
 control drop_for_the_dead_whoever_holds_it lq_arena.c arena_drop_for \
     's/\(void lq_arena_drop_for(.*if (lq_word_state(seen) != LQ_BLOCK_HELD\) || lq_load(lq_arena_backref(arena, block)) != backref)/\1)/'
 control block_held_before_it_is_named lq_client.c death_at_every \
     's/    LQ_PUT(slot->args_block, block);\n    LQ_FAULT("client_store_args:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_FAULT("client_store_args:named");\n    LQ_PUT(slot->args_block, block);\n/'
 control unpublished_function_keeps_its_block lq_recover.c death_at_every \
-    's/\n    drop_unpublished_(space, dead);//'
+    's/\n    drop_unpublished_(space, dead, me);//'
 control cancel_takes_the_label lq_client.c flow_cancelled \
     's/LQ_SLOT_CANCELLED, lq_word_label(word))/LQ_SLOT_CANCELLED, client->me)/'
 control crashed_run_s_block_stays_named lq_worker.c flow_result_after \
@@ -96,6 +96,54 @@ control run_taken_over_used_spans lq_arena.c arena_every_byte \
     's/LQ_BLOCK_FREE ? free + 1 : 0;/LQ_BLOCK_FREE || free != 0 ? free + 1 : 0;/;s/lq_word_state(seen) != LQ_BLOCK_FREE || !lq_cas(&tail->word, seen, lq_word_as(seen, LQ_SPAN_TAIL, me))/!lq_cas(\&tail->word, seen, lq_word_as(seen, LQ_SPAN_TAIL, me))/'
 control warm_blocks_for_ever lq_arena.c arena_warm \
     's/    cache->pressure = pressure;\n    lq_arena_cool(arena, cache, me);/    cache->pressure = pressure;/'
+
+# --- pins, and the system's memory
+control let_go_without_looking lq_arena.c pin_keeps_a_block \
+    's/if (lq_pins_any(&arena->pins, block, lq_word_generation(dying))) {/if (0) {/'
+control scan_before_dying lq_arena.c "pin_interrupted pin_keeps_the_bytes step_in_letting_go" \
+    's/    if (!lq_cas(word, seen, dying))\n        return false;\n/    bool any = lq_pins_any(\&arena->pins, block, lq_word_generation(dying));\n&/;s/if (lq_pins_any(&arena->pins, block, lq_word_generation(dying))) {/if (any) {/'
+control pin_is_not_checked lq_arena.c pin_of_a_block \
+    's/if (is_kept_(arena, me, block, generation)) {/if (1) {/'
+control pin_does_not_say_that_it_was lq_arena.c pin_keeps_a_block \
+    's/if (lq_cas(word, seen, lq_word(state, lq_word_label(seen), generation, LQ_BLOCK_SEEN)))/if (1)/'
+control pin_of_what_one_owns_is_not_marked lq_arena.c pin_of_what_one_owns \
+    's/(is_there && lq_word_aux(seen) == LQ_BLOCK_SEEN)/(is_there \&\& (state == LQ_BLOCK_OWNED || lq_word_aux(seen) == LQ_BLOCK_SEEN))/'
+control pin_takes_the_dying_for_kept lq_arena.c "pin_interrupted pin_keeps_the_bytes step_in_pinning" \
+    's/} else if (lq_cas(word, seen, lq_word_as(seen, LQ_BLOCK_PINNED, LQ_NOBODY))) {/} else if (1) {/'
+control pin_that_came_to_nothing_is_only_erased lq_arena.c step_in_pinning \
+    's/lq_arena_unpin(arena, NULL, me, \*entry);[^\n]*/lq_pins_erase(\&arena->pins, me, *entry);/'
+control unpin_erases_before_it_looks lq_arena.c death_at_every \
+    's/\(    lq_arena_settle(arena, cache, me, lq_pin_block(what)[^\n]*\n    LQ_FAULT("arena_unpin:settled");\n\)\(    lq_pins_erase(&arena->pins, me, entry);\n\)/\2\1/'
+control unpin_leaves_it_to_another_who_looks lq_arena.c step_in_letting_go \
+    's/(state != LQ_BLOCK_PINNED && state != LQ_BLOCK_DYING)/(state != LQ_BLOCK_PINNED)/'
+control pin_noted_before_the_end_is_raised lq_pin.c death_at_every \
+    's/\(        if (lq_load32_relaxed(end) <= at)\n[^\n]*\n\)\(.*LQ_FAULT("pins_note:noted");\n\)/\2\1/'
+control pin_by_one_who_has_left lq_pin.c pin_of_one_who_has_left \
+    's/    if (!lq_roster_is_live(&pins->roster, me))\n        return LQ_MISSING;\n//'
+control pins_of_the_dead_count lq_pin.c pin_of_the_dead \
+    's/return lq_word_state(row_word) == LQ_ROW_LIVE ||/return true ||/'
+control ties_are_ignored lq_pin.c pin_of_the_dead \
+    's/return lq_word_state(row_word) == LQ_ROW_LIVE || [^\n]*;/return lq_word_state(row_word) == LQ_ROW_LIVE;/'
+control tie_to_whatever_task_has_the_slot lq_pin.c pin_is_tied \
+    's/on_its_way && LQ_GET(slot->task_generation) == (uint32_t)tie/on_its_way/'
+control label_released_with_a_tie lq_arena.c pin_of_the_dead \
+    's/            ++\*tied;\n/            found--;\n/'
+control pins_cleared_before_they_are_settled lq_arena.c death_of_the_recoverer \
+    's/\(        lq_arena_settle(arena, NULL, me, lq_pin_block(what)[^\n]*\n        LQ_FAULT("arena_recover:settled");\n\)\(        lq_cas(&pin->what, what, 0);\n        LQ_FAULT("arena_recover:unpinned");\n\)/\2\1/'
+control pins_of_the_row_s_next_process_cleared lq_arena.c pin_of_the_row \
+    's/if (what == 0 || what >> 52 != lq_label_incarnation(dead))/if (what == 0)/'
+control owned_and_pinned_by_the_dead_is_freed lq_arena.c pin_with_a_tie \
+    's/ || (lq_word_state(seen) == LQ_BLOCK_OWNED && lq_word_aux(seen) != 0);/;/'
+control drop_for_gives_up_after_a_pin lq_arena.c step_in_recovering_pins \
+    's/        if (done)\n            return;\n/        if (done || 1)\n            return;\n/'
+control spans_of_odd_classes_are_never_given_back lq_arena.c pin_memory_is_had \
+    's/if (state == LQ_BLOCK_FREE && idle\[at\] == (word | EMPTIED))/if (idle[at] == (word | EMPTIED))/'
+control memory_had_from_a_span_that_another_empties lq_arena.c step_in_pinning \
+    's/bool stands = had && [^\n]*;/bool stands = had;/'
+control memory_emptied_before_that_is_told lq_arena.c step_in_pinning \
+    's/\(    lq_store32(&arena->stocks\[span\], stock[^\n]*\n    LQ_FAULT("arena_give_back:told");\n\)\(    bool emptied = [^\n]*\n\)/\2\1/'
+control pinned_memory_is_stripped lq_arena.c pin_memory_of_the_end \
+    's/        if (!spared\[at\])\n//'
 
 # --- reading
 control evicted_in_the_same_generation lq_space.c space_read \
@@ -184,7 +232,7 @@ control done_of_the_dead_relabelled_before_it_is_announced lq_recover.c step_in_
 control crash_is_judged_after_it_is_done lq_recover.c step_in_recovering_may \
     's/    lq_slot_judge(slot, word, outcome, cause);\n\(.*LQ_FAULT("recover:done");\n\)/\1        lq_slot_judge(slot, word, outcome, cause);\n/'
 control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in_recovering_blocks \
-    's/\(        drop_blocks_for_(space, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
+    's/\(        drop_blocks_for_(space, me, index, word, true);\n\)\(        recovered->released += [^\n]*\n\)/\2\1/'
 control step_block_held_before_it_is_named lq_client.c step_in_submitting \
     's/    LQ_PUT(slot->args_block, block);\n    LQ_FAULT("client_store_args:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_PUT(slot->args_block, block);\n/'
 control result_block_held_before_it_is_named lq_worker.c step_in_working \
@@ -200,7 +248,7 @@ control function_row_taken_before_it_is_counted lq_function.c step_in_keeping \
 control run_taken_before_its_spans_are_counted lq_arena.c step_in_the_arena \
     's/    note_used_(arena, head + (uint32_t)spans - 1);\n\(.*LQ_FAULT("arena_take_run:head");\n\)/\1    note_used_(arena, head + (uint32_t)spans - 1);\n/'
 control span_cut_before_it_is_counted lq_arena.c step_in_the_arena \
-    's/        note_used_(arena, at);\n        lq_store32(&candidate->cut, 1);\n\(.*\)\(        LQ_FAULT("arena_cut:swapped");\n        if (take_from_[^\n]*\n            \)return LQ_OK;/\1\2{ note_used_(arena, at); lq_store32(\&candidate->cut, 1); return LQ_OK; }/'
+    's/        note_used_(arena, at);\n\(        LQ_FAULT[^\n]*\n        if (stock_[^\n]*\n[^\n]*\n\)        lq_store32(&candidate->cut, 1);\n\(.*\)\(        LQ_FAULT("arena_cut:swapped");\n        if (take_from_[^\n]*\n            \)return LQ_OK;/\1\2\3{ note_used_(arena, at); lq_store32(\&candidate->cut, 1); return LQ_OK; }/'
 control tail_of_a_run_settled_before_the_head_counts_it lq_arena.c step_in_the_arena \
     's/        lq_store(&arena->spans\[head\].run, i + 1);\n\(        lq_store(&tail->word, lq_word_as(seen, LQ_SPAN_TAIL, LQ_NOBODY));\n\)/\1        lq_store(\&arena->spans[head].run, i + 1);\n/'
 control head_of_a_run_freed_before_its_tails lq_arena.c step_in_the_arena \

@@ -26,6 +26,7 @@ struct load_ {
     struct shared_ {
         lq_a32 next_tag;
         lq_a32 clients_end, workers_end;
+        lq_a32 looks; /* results that were pinned */
         lq_a32 client_of[TAGS];  /* which incarnation of which client submitted it, 0: nobody */
         lq_a32 cancelled[TAGS];
     } * shared;
@@ -77,8 +78,39 @@ static void submit_one_(struct actor_ *actor, struct lq_client *client, uint32_t
     *tag = 0;
 }
 
+#define LOOKS 4u
+
+/* Results that an actor looks at for a while, whosever they are and whatever becomes of them. */
+struct looks_ {
+    struct flow_pin pins[LOOKS];
+    bool has[LOOKS];
+    uint32_t cursor;
+};
+
+static void look_at_(struct actor_ *actor, struct looks_ *looks, uint32_t at)
+{
+    struct lq_space *space = &actor->load->space;
+    if (looks->has[at]) {
+        flow_check_pin(space, &looks->pins[at]);
+        lq_arena_unpin(&space->arena, NULL, actor->label, looks->pins[at].entry);
+        looks->has[at] = false;
+    } else {
+        uint32_t index = next_random(&actor->seed) % lq_slots_used(&space->slots);
+        looks->has[at] = flow_pin_result(space, actor->label, index, &looks->cursor, &looks->pins[at]) == LQ_OK;
+        lq_add32_seq(&actor->load->shared->looks, looks->has[at]);
+    }
+}
+
+static void look_away_(struct actor_ *actor, struct looks_ *looks)
+{
+    for (uint32_t at = 0; at < LOOKS; at++)
+        if (looks->has[at])
+            look_at_(actor, looks, at);
+}
+
 static void be_client_(struct actor_ *actor)
 {
+    struct looks_ looks = {.cursor = 0};
     struct lq_client client;
     uint32_t tag = 0;
     flow_init_client(&client, &actor->load->space, actor->label);
@@ -89,21 +121,26 @@ static void be_client_(struct actor_ *actor)
             submit_one_(actor, &client, &tag);
         if (flow_reap(&client, actor->load->ledger) == 0)
             sched_yield();
+        look_at_(actor, &looks, next_random(&actor->seed) % LOOKS);
     }
     lq_fault_disarm();
+    look_away_(actor, &looks);
     lq_client_leave(&client);
 }
 
 static void be_worker_(struct actor_ *actor)
 {
     struct lq_worker worker;
+    struct looks_ looks = {.cursor = 0};
     lq_worker_init(&worker, &actor->load->space, actor->label, (uint32_t)getpid());
     while (lq_load32(&actor->load->shared->workers_end) == 0) {
         arm_again_(actor);
         if (flow_drain(&worker, actor->load->ledger) == 0)
             sched_yield();
+        look_at_(actor, &looks, next_random(&actor->seed) % LOOKS);
     }
     lq_fault_disarm();
+    look_away_(actor, &looks);
     lq_worker_end(&worker);
 }
 
@@ -241,8 +278,8 @@ static void load_death_and_stops_at_any_point_under_load_lose_and_double_nothing
     lq_worker_end(&worker);
     flow_empty(&load.space, worker.me);
     flow_check_empty(&load.space);
-    printf("        %u deaths and %u stops among %u tasks\n", deaths, stops, LAST_TAG);
-    CHECK(deaths > 50);
+    printf("        %u deaths and %u stops among %u tasks, %u looks\n", deaths, stops, LAST_TAG, lq_load32(&load.shared->looks));
+    CHECK(deaths > 50 && lq_load32(&load.shared->looks) > 100);
 }
 
 const struct lq_case load_cases[] = {

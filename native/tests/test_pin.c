@@ -325,6 +325,33 @@ static void pin_of_the_dead_does_not_keep_what_a_holder_lets_go_of_later(void)
     strike_(&stage);
 }
 
+static void pin_is_tied_to_its_task_and_to_no_later_one_of_the_slot(void)
+{
+    static struct ledger ledger;
+    struct stage_ stage;
+    struct lq_client client;
+    uint32_t index = UINT32_MAX;
+    set_(&stage);
+    uint64_t tie = submit_(&stage, &client);
+    CHECK(lq_pins_is_tied(&stage.arena->pins, tie));
+    CHECK(!lq_pins_is_tied(&stage.arena->pins, 0));
+    CHECK(!lq_pins_is_tied(&stage.arena->pins, lq_pin_tie(stage.space.slots.count, 1)));
+    run_all_(&stage);
+    CHECK_EQ(flow_reap(&client, &ledger), 1);
+    CHECK(!lq_pins_is_tied(&stage.arena->pins, tie));
+    flow_empty(&stage.space, stage.me);
+    CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = 2, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    while (index != (uint32_t)(tie >> 32) - 1)
+        CHECK_EQ(flow_submit(&client, (struct flow_task){.tag = 2, .args_bytes = 8, .result_bytes = 8}, &index), LQ_OK);
+    CHECK(!lq_pins_is_tied(&stage.arena->pins, tie));
+    CHECK(lq_pins_is_tied(&stage.arena->pins, lq_pin_tie(index, lq_space_slot(&stage.space, index)->task_generation)));
+    run_all_(&stage);
+    flow_reap(&client, &ledger);
+    flow_empty(&stage.space, stage.me);
+    lq_client_end(&client);
+    strike_(&stage);
+}
+
 static void pin_with_a_tie_on_what_the_dead_owned_counts(void)
 {
     static const uint64_t sizes[] = {SMALL, LARGE};
@@ -602,6 +629,8 @@ static void put_up_(struct member_ *member, lq_a64 *place)
     uint32_t generation = generation_of_(stage, block);
     uint64_t what = (uint64_t)generation << 32 | block;
     fill_(stage, what);
+    if (chance / 256 % 2) /* too early: it is still its owner's, and nobody else can pin it */
+        lq_store(place, what);
     if (way == 2)
         lq_arena_hold(stage->arena, member->me, block, kept_by_(block));
     if (way != 3)
@@ -767,6 +796,7 @@ const struct lq_case pin_cases[] = {
     RUN(pin_that_is_lifted_counts_no_more_but_is_found_by_recovery),
     RUN(pin_of_the_dead_counts_as_long_as_its_task_is_on_its_way_and_keeps_its_row),
     RUN(pin_of_the_dead_does_not_keep_what_a_holder_lets_go_of_later),
+    RUN(pin_is_tied_to_its_task_and_to_no_later_one_of_the_slot),
     RUN(pin_with_a_tie_on_what_the_dead_owned_counts),
     RUN(pin_of_the_row_s_next_process_is_not_cleared_by_who_recovers_late),
     RUN(pin_of_one_who_has_left_is_neither_made_nor_taken_back),

@@ -1035,6 +1035,12 @@ static void prepare_looked_at_(struct scene *scene)
     CHECK_EQ(pin.entry, 0);
 }
 
+static void second_looks_away_(struct scene *scene)
+{
+    lq_arena_unpin(arena_(scene), NULL, scene->second, 0);
+    others_go_on_inline_(scene);
+}
+
 /* Another looks instead of `second`: the one may not be seen any more, nor the other yet. */
 static void another_looks_instead_(struct scene *scene)
 {
@@ -1079,6 +1085,25 @@ static void unpin_what_was_saved_(struct scene *scene)
     }
 }
 
+/* `second` has not held it yet, so nobody else can pin it. */
+static void prepare_not_held_yet_(struct scene *scene)
+{
+    struct lq_arena_cache cache = {0};
+    CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, SHORT, false, &scene->index), LQ_OK);
+    scene->task = lq_word_generation(lq_load(lq_arena_word(arena_(scene), scene->index)));
+}
+
+static void second_holds_and_drops_what_another_pins_(struct scene *scene)
+{
+    uint64_t backref = lq_backref(LQ_HOLDER_KEPT, 1, 0);
+    lq_label other = flow_join(&scene->space, LQ_ROLE_CLIENT);
+    lq_arena_hold(arena_(scene), scene->second, scene->index, backref);
+    uint32_t entry = pin_block_(scene, other, scene->index);
+    lq_arena_drop(arena_(scene), NULL, scene->second, scene->index, backref);
+    lq_arena_unpin(arena_(scene), NULL, other, entry);
+    flow_bury(&scene->space, other, 0);
+}
+
 static void prepare_idle_(struct scene *scene)
 {
     struct lq_arena_cache cache = {0};
@@ -1100,12 +1125,69 @@ static void take_write_and_return_(struct scene *scene)
     write_and_return_(scene);
 }
 
+/* What has been had says so, until it is given back. */
+static void check_stocks_(const struct scene *scene)
+{
+    for (uint32_t span = 1; span < arena_(scene)->count; span++) {
+        off_t at = (off_t)span << LQ_SPAN_ORDER;
+        if (lq_load32(&arena_(scene)->stocks[span]) % 2 != 0)
+            CHECK(lseek(arena_(scene)->fd, at, SEEK_HOLE) >= at + (off_t)LQ_SPAN_BYTES);
+    }
+}
+
+static void ready_untouched_(struct scene *scene)
+{
+    memset(arena_(scene)->touched, 0, arena_(scene)->count * sizeof *arena_(scene)->touched);
+}
+
+static void cut_by_second_(void *given)
+{
+    struct scene *scene = given;
+    struct lq_arena_cache cache = {0};
+    uint32_t block;
+    alarm(0);
+    ready_untouched_(scene);
+    lq_fault_arm("arena_cut:counted", 0, LQ_FAULT_STOP);
+    if (lq_arena_take(arena_(scene), &cache, scene->second, SHORT, false, &block) == LQ_OK)
+        lq_arena_return(arena_(scene), NULL, scene->second, block);
+    lq_fault_disarm();
+}
+
+/* Somebody has found a free span to cut, and is about to have memory for it; the actor will empty it. */
+static void prepare_idle_and_about_to_be_cut_(struct scene *scene)
+{
+    prepare_idle_(scene);
+    leave_rival_stopped_(scene, cut_by_second_);
+}
+
+static void write_return_and_check_(struct scene *scene)
+{
+    CHECK_EQ(hand_.status, LQ_OK);
+    check_stocks_(scene);
+    write_and_return_(scene);
+}
+
+static void others_give_memory_back_(struct scene *scene)
+{
+    uint64_t idle[16] = {0};
+    lq_label other = flow_join(&scene->space, LQ_ROLE_SUPERVISOR);
+    for (int i = 0; i < 2; i++)
+        lq_arena_give_back(arena_(scene), other, idle);
+    flow_bury(&scene->space, other, 0);
+}
+
 static const struct operation_ pinning_[] = {
     {"pin a result", prepare_relieve_, nothing_, act_pin_result_, unpin_result_, others_go_on_, false},
     {"put", nothing_, ready_block_, act_put_, act_unpin_, others_go_on_, false},
     {"save what is dying", prepare_dying_, nothing_, act_save_, unpin_what_was_saved_, others_go_on_, false},
     {"save what is dying beside its recovery", prepare_dying_, nothing_, act_save_, unpin_what_was_saved_,
      others_recover_second_, false},
+    {"pin what is not held yet", prepare_not_held_yet_, nothing_, act_save_, unpin_what_was_saved_,
+     second_holds_and_drops_what_another_pins_, false},
+    {"take a block while memory is given back", prepare_idle_, ready_untouched_, act_take_block_, write_return_and_check_,
+     others_give_memory_back_, false},
+    {"give memory back that another is about to have", prepare_idle_and_about_to_be_cut_, act_give_back_, act_give_back_, nothing_,
+     rival_goes_on_, false},
     {"give memory back", prepare_idle_, act_give_back_, act_give_back_, take_write_and_return_, others_take_runs_, false},
 };
 
@@ -1113,6 +1195,7 @@ static const struct operation_ letting_go_[] = {
     {"unpin a result", prepare_relieve_, ready_result_pinned_, act_unpin_result_, nothing_, others_go_on_, false},
     {"unpin what nobody holds", nothing_, ready_put_, act_unpin_, nothing_, others_go_on_, false},
     {"return what is pinned", nothing_, ready_pinned_, act_return_pinned_, act_unpin_, others_go_on_, false},
+    {"drop what another looks away from", prepare_looked_at_, nothing_, act_relieve_once_, nothing_, second_looks_away_, false},
     {"drop what another looks at instead", prepare_looked_at_, nothing_, act_relieve_once_, nothing_, another_looks_instead_, false},
 };
 
@@ -1136,7 +1219,31 @@ static void prepare_dead_with_pins_(struct scene *scene)
     prepare_dead_(scene);
 }
 
+/* It was about to evict a result: the slot is its own, and still names the block. */
+static void prepare_dead_in_evicting_(struct scene *scene)
+{
+    prepare_relieve_(scene);
+    lq_a64 *word = &lq_space_slot(&scene->space, scene->index)->word;
+    lq_store(word, lq_word_next(lq_load(word), LQ_SLOT_WRITING, scene->second, 0));
+    prepare_dead_(scene);
+}
+
+/* Somebody who read the slot before that. */
+static void others_look_and_look_away_(struct scene *scene)
+{
+    uint32_t cursor = 0;
+    uint32_t entry;
+    lq_label other = flow_join(&scene->space, LQ_ROLE_CLIENT);
+    uint32_t block = lq_space_slot(&scene->space, scene->index)->result_block;
+    uint32_t generation = lq_word_generation(lq_load(lq_arena_word(arena_(scene), block)));
+    if (lq_arena_pin(arena_(scene), other, block, generation, 0, &cursor, &entry) == LQ_OK)
+        lq_arena_unpin(arena_(scene), NULL, other, entry);
+    flow_bury(&scene->space, other, 0);
+}
+
 static const struct operation_ recovering_pins_[] = {
+    {"recover one who evicted what another looks at", prepare_dead_in_evicting_, nothing_, act_recover_, nothing_,
+     others_look_and_look_away_, false},
     {"recover one who pinned", prepare_dead_with_pins_, nothing_, act_recover_, nothing_, others_recover_second_and_go_on_, false},
 };
 
@@ -1303,6 +1410,7 @@ static void end_scene_(struct scene *scene, bool died)
 {
     rival_goes_on_(scene);
     scene_settle(scene);
+    check_stocks_(scene);
     scene_audit(scene, died);
     scene_close(scene);
 }
