@@ -1110,8 +1110,11 @@ static void prepare_idle_(struct scene *scene)
     uint32_t blocks[2];
     CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, HALF_SPAN, false, &blocks[0]), LQ_OK);
     CHECK_EQ(lq_arena_take(arena_(scene), &cache, scene->second, RUN_BYTES, false, &blocks[1]), LQ_OK);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        uint64_t room;
+        flow_fill(lq_arena_at(arena_(scene), blocks[i], &room), 3, 0, 64); /* so that it shows when it is emptied */
         lq_arena_return(arena_(scene), NULL, scene->second, blocks[i]);
+    }
 }
 
 static void act_give_back_(struct scene *scene)
