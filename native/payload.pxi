@@ -51,6 +51,7 @@ cdef void copy_long(void *to, const void *source, size_t length) noexcept:
 
 
 @cython.final
+@cython.no_gc
 cdef class Pinner:
     """What one process looks at, under one label: its pins, and the views that need them."""
     cdef Space space
@@ -183,6 +184,7 @@ cdef object gone(uint32_t block):
 
 
 @cython.final
+@cython.no_gc
 cdef class Block:
     """Bytes in the arena that stay as they are as long as this object lives: a bytes-like object."""
     cdef Pinner pinner
@@ -270,6 +272,7 @@ cdef class Block:
 
 
 @cython.final
+@cython.no_gc
 cdef class Hold:
     """A pin without a view: as long as it lives, so does the shared value in the block."""
     cdef Pinner pinner
