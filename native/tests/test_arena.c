@@ -402,7 +402,7 @@ static void arena_interrupted_between_any_two_instructions_gives_nothing_twice(v
     CHECK(interrupted_.owner != NULL && sigaction(SIGUSR1, &action, NULL) == 0);
     CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &often, NULL) == 0);
 
-    while (atomic_load(&interruptions_) < (LQ_TSAN || LQ_ASAN ? 2000u : 10000u)) {
+    while (runs == 0 || atomic_load(&interruptions_) < (LQ_TSAN || LQ_ASAN ? 2000u : 10000u)) { /* on a busy machine no run may fit in for long */
         uint32_t block;
         if (lq_arena_take(&interrupted_.arena, &cache, ME, 2 * SPAN, false, &block) != LQ_OK)
             continue;
@@ -413,7 +413,6 @@ static void arena_interrupted_between_any_two_instructions_gives_nothing_twice(v
     }
 
     CHECK(timer_delete(timer) == 0);
-    CHECK(runs > 0);
     if (handlers_block_ != 0)
         lq_arena_return(&interrupted_.arena, NULL, OTHER, handlers_block_);
     check_all_free_(&interrupted_.arena);
