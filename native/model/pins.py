@@ -393,10 +393,8 @@ SUITE = Suite(
     large=(
         Size(),
         Size(stops=1, kills=0, mortals=(HOLDER, FIRST, SECOND)),
-        Size(way="put", mortals=(HOLDER, FIRST)),
         _BARE._replace(way="pin", tied=True, kills=2),
         _BARE._replace(helper=True),
-        _STAND_IN,
     ),
     controls={
         "pin_is_not_checked": Control("who notes a pin does not look whether the block is still there", _BARE),
