@@ -1175,7 +1175,7 @@ static void others_give_memory_back_(struct scene *scene)
     uint64_t idle[16] = {0};
     lq_label other = flow_join(&scene->space, LQ_ROLE_SUPERVISOR);
     for (int i = 0; i < 2; i++)
-        lq_arena_give_back(arena_(scene), other, idle);
+        lq_arena_give_back(arena_(scene), other, idle, NULL);
     flow_bury(&scene->space, other, 0);
 }
 
