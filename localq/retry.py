@@ -49,14 +49,15 @@ class Retry:
 class Terms:
     """What a call brings beside its arguments, where that is more than metadata."""
 
-    __slots__ = ("metadata", "retry")
+    __slots__ = ("metadata", "out", "retry")
 
-    def __init__(self, metadata: object, retry: Retry) -> None:
+    def __init__(self, metadata: object, retry: Retry | None, out: Any = None) -> None:
         self.metadata = metadata
         self.retry = retry
+        self.out = out  # None, or where the result goes: a `Destination` of `localq.shared`
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Terms, (self.metadata, self.retry)
+        return Terms, (self.metadata, self.retry, self.out)
 
 
 def check_retry(on: type[BaseException] | tuple[type[BaseException], ...] | None, delay: object) -> Retry | None:

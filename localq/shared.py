@@ -51,7 +51,7 @@ else:
         __class_getitem__ = classmethod(GenericAlias)
 
 
-__all__ = ["ArrayPlace", "SharedRef", "named_value", "recipe", "take_part"]
+__all__ = ["ArrayPlace", "Destination", "SharedRef", "named_value", "recipe", "take_part", "write_array"]
 
 
 class SharedRef(_Base[R_co]):
@@ -142,6 +142,34 @@ class ArrayPlace:
         array = self.array
         order = "C" if array.flags.c_contiguous else "F"
         return _array_at, (*self._place, array.dtype, array.shape, order)
+
+
+class Destination:
+    """Where the result of a call goes: an array of the client, which the worker writes."""
+
+    __slots__ = ("_name", "_place")
+
+    def __init__(self, name: tuple[int, int, int, int], place: Any) -> None:
+        self._name = name
+        self._place = place  # in a worker: the array itself
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Destination, (self._name, self._place)
+
+    def take(self, result: Any) -> ArrayPlace:
+        """Write `result`, which becomes the array itself."""
+        write_array(self._place, result)
+        return ArrayPlace(self._name[0], self._name[1:], self._place)
+
+
+def write_array(out: Any, result: Any) -> None:
+    """Write `result` into an array, converted and broadcast as `numpy.copyto` does."""
+    import numpy as np
+
+    if out.dtype.names is not None and not isinstance(result, np.ndarray | np.generic):
+        out[...] = result  # tuples are records only for assignment
+    else:
+        np.copyto(out, result, casting="same_kind")
 
 
 def recipe(value: SharedRef[Any] | ArrayPlace, refs: list[tuple[int, int]], resolve: bool) -> Any:

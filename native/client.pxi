@@ -865,7 +865,7 @@ cdef class Client:
         cdef uint32_t generation
         cdef Block found
         self.check_open()
-        if not self.take_room(options, length if length != 0 else 1, sparse, &block):
+        if not self.take_room(options, length if length != 0 else 1, True, &block):     # filled by way of the view: these pages are used
             raise self.no_room_now(length)
         generation = lq_word_generation(lq_load(lq_arena_word(&self.space.space.arena, block)))
         try:
@@ -873,6 +873,9 @@ cdef class Client:
         except BaseException:
             lq_arena_return(&self.space.space.arena, NULL, self.client.me, block)
             raise
+        if not sparse and not found.fill():
+            lq_arena_return(&self.space.space.arena, NULL, self.client.me, block)
+            raise self.refused_by_system(length)
         lq_arena_loosen(&self.space.space.arena, self.client.me, block)
         return found
 

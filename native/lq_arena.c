@@ -754,6 +754,33 @@ static bool empty_(const struct lq_arena *arena, uint32_t span)
     return madvise(span_at_(arena, span), LQ_SPAN_BYTES, MADV_REMOVE) == 0;
 }
 
+void lq_arena_note_filled(const struct lq_arena *arena, uint32_t block)
+{
+    uint64_t room = 0;
+    if (arena->stocks == NULL || !(block & LQ_BLOCK_RUN) || lq_arena_at(arena, block, &room) == NULL)
+        return;
+    for (uint64_t i = 0; i < room >> LQ_SPAN_ORDER; i++) {
+        lq_a32 *stock = &arena->stocks[(block & ~LQ_BLOCK_RUN) + i];
+        lq_store32(stock, lq_load32(stock) | 1u);
+    }
+}
+
+void lq_arena_touch(const struct lq_arena *arena, uint32_t block, uint64_t from, uint64_t length)
+{
+    uint64_t room = 0;
+    if (arena->stocks == NULL || !(block & LQ_BLOCK_RUN) || lq_arena_at(arena, block, &room) == NULL || from >= room)
+        return;
+    uint32_t first = (block & ~LQ_BLOCK_RUN) + (uint32_t)(from >> LQ_SPAN_ORDER);
+    uint64_t end = (block & ~LQ_BLOCK_RUN) + ((from + (length < room - from ? length : room - from) + LQ_SPAN_BYTES - 1) >> LQ_SPAN_ORDER);
+    for (uint32_t at = first; at < end; at++) {
+        uint32_t stock = lq_load32(&arena->stocks[at]);
+        if ((stock & 1u) == 0 || LQ_GET(arena->touched[at]) == stock)
+            continue; /* sparse, or touched before */
+        if (populate_(arena, at, 1) == LQ_OK)
+            LQ_PUT(arena->touched[at], stock);
+    }
+}
+
 bool lq_arena_empty(const struct lq_arena *arena, uint32_t block)
 {
     uint64_t room = 0;

@@ -159,6 +159,11 @@ uint32_t lq_arena_recover(const struct lq_arena *arena, lq_label dead, lq_label 
  * Death:    OWNED(me) while it is done.
  */
 uint64_t lq_arena_give_back(const struct lq_arena *arena, lq_label me, uint64_t *idle, uint32_t *left);
+/* The system's memory for a large block that was taken sparse has been had, by way of another mapping. Its owner calls. */
+void lq_arena_note_filled(const struct lq_arena *arena, uint32_t block);
+/* Have the pages of these bytes of a large block in this process's tables, all at once: a fault for each costs more than to write it.
+   Not those of which the system's memory was not had yet. Callers: who may write them. */
+void lq_arena_touch(const struct lq_arena *arena, uint32_t block, uint64_t from, uint64_t length);
 /* Give the system back the memory of a run that the caller has in hand: it reads as zeros. False: it is no run. */
 bool lq_arena_empty(const struct lq_arena *arena, uint32_t block);
 /* The queue has ended, and nothing will be written any more: keep the memory of what is pinned, give back the rest. */

@@ -76,6 +76,11 @@ enum lq_status lq_view_keep(struct lq_view *view, const struct lq_space *space)
     return status;
 }
 
+enum lq_status lq_view_fill(const struct lq_view *view)
+{
+    return view->base == NULL ? LQ_OK : take_all_(view->base, view->mapped);
+}
+
 void lq_view_close(struct lq_view *view)
 {
     if (view->base != NULL)

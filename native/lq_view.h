@@ -30,6 +30,8 @@ enum lq_status lq_view_open(struct lq_view *view, const struct lq_space *space, 
                             enum lq_view_mode mode);
 /* From now on the bytes are this process's own, at the same address: the block may go. LQ_OK; LQ_MISSING: as above; LQ_SYSTEM: no memory. */
 enum lq_status lq_view_keep(struct lq_view *view, const struct lq_space *space);
+/* Have the system's memory for all of it, in this process's tables. LQ_OK or LQ_SYSTEM. Of shared views. */
+enum lq_status lq_view_fill(const struct lq_view *view);
 void lq_view_close(struct lq_view *view);
 
 #endif

@@ -144,6 +144,9 @@ cdef class Pinner:
             status = self.pin(block, generation, 0, &found.entry)
             if status == LQ_MISSING:
                 raise gone(block)
+            if status == LQ_OK and mode == LQ_VIEW_SHARED and self.runs:
+                found.look_directly()
+                return found
             if status == LQ_OK:
                 status = lq_view_open(&found.view, &self.space.space, block, at, length, mode)
                 if status == LQ_OK:
@@ -215,6 +218,28 @@ cdef class Block:
             self.pinner.views += 1
         else:
             self.is_area = self.pinner.space.add_area(<size_t>self.at, self.length, self.begin, self.number, self.generation, False)
+
+    cdef int look_directly(self) except -1:
+        """Through the mapping of the whole arena, which a worker keeps to its end: the pages that it has seen once cost nothing any
+        more."""
+        cdef uint64_t room = 0
+        cdef unsigned char *at = lq_space_block(&self.pinner.space.space, self.number, &room)
+        if at == NULL or self.begin > room or self.length > room - self.begin:
+            fail(LQ_CORRUPT, "a block of the arena")
+        with nogil:
+            lq_arena_touch(&self.pinner.space.space.arena, self.number, self.begin, self.length)
+        self.at = at + self.begin
+        self.enlist()
+        return 0
+
+    cdef int fill(self) except -1:
+        """Have the system's memory for it. Returns whether there is any."""
+        cdef lq_status status
+        with nogil:
+            status = lq_view_fill(&self.view)
+        if status == LQ_OK:
+            lq_arena_note_filled(&self.pinner.space.space.arena, self.number)
+        return status == LQ_OK
 
     cdef void disown(self) noexcept:
         """Nothing looks at the block through this any more."""

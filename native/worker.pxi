@@ -569,6 +569,8 @@ cdef class Worker:
         cdef uint32_t length
         cdef bytes payload
         cdef int flag = MIXED if mixed else 0
+        if self.terms is not None and self.terms.out is not None and slot.kind == LQ_KIND_CALL:
+            result = self.terms.out.take(result)
         if self.fast:
             self.out.base, self.out.cap, self.out.len = slot.result, LQ_INLINE_BYTES, 0
             status = lq_value_encode(&self.out, <PyObject *>result)
@@ -677,7 +679,7 @@ cdef class Worker:
     cdef bint try_again(self, uint32_t index, lq_slot *slot, object error, uint32_t failures) except -1:
         cdef double pause = 0.0
         cdef object retry = None
-        if self.terms is not None:
+        if self.terms is not None and self.terms.retry is not None:
             retry = self.terms.retry
         elif slot.function < LQ_FUNCTIONS and self.known[slot.function].function != NULL:
             function = <object>self.known[slot.function].function

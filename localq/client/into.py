@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from localq.client.mapping import MapResults
 from localq.errors import ConfigError
+from localq.shared import write_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,32 +18,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    Array = np.ndarray[Any, Any]
+
     from localq.client.aio import Feed
     from localq.client.mapping import _Chunk
     from localq.shared import ArrayPlace
 
-__all__ = ["Into", "IntoRows", "RowResults", "with_rows"]
-
-
-class Into:
-    """Calls `fn` and writes what it returns into the array, which becomes the result."""
-
-    def __init__(self, fn: Callable[..., Any], place: ArrayPlace) -> None:
-        self.fn = fn
-        self.__qualname__ = str(getattr(fn, "__qualname__", type(fn).__name__))
-        self._place = place  # in a worker: the array itself
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        result = self.fn(*args, **kwargs)
-        return self._write_later(result) if hasattr(result, "__await__") else self._write(result)
-
-    async def _write_later(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self._write(await coroutine)
-
-    def _write(self, result: Any) -> Any:
-        out: Any = self._place
-        _copy(out, result)
-        return out
+__all__ = ["IntoRows", "RowResults", "with_rows"]
 
 
 class IntoRows:
@@ -64,17 +46,8 @@ class IntoRows:
         out: Any = self._place
         if row >= len(out):
             raise IndexError(f"item {row} has no row: out has {len(out)}")
-        _copy(out[row, ...], result)  # `...`: of one dimension, too, an array and no number
+        write_array(out[row, ...], result)  # `...`: of one dimension, too, an array and no number
         return row
-
-
-def _copy(out: np.ndarray[Any, Any], result: Any) -> None:
-    import numpy as np
-
-    if out.dtype.names is not None and not isinstance(result, np.ndarray | np.generic):
-        out[...] = result  # tuples are records only for assignment
-    else:
-        np.copyto(out, result, casting="same_kind")
 
 
 class RowResults(MapResults["Any"]):

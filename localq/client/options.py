@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from localq.model import Priority
+    from localq.shared import Destination
 
 __all__ = ["check_seconds", "check_whole", "make_options"]
 
@@ -43,6 +44,7 @@ def make_options(
     keeps_running: bool = False,
     arguments: str | None = None,
     results: str | None = None,
+    out: Destination | None = None,
 ) -> _native.Options:
     """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is
     kept in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
@@ -57,8 +59,8 @@ def make_options(
     check_seconds("full_timeout", full_timeout)
     if countdown is not None and eta is not None:
         raise ConfigError("countdown and eta both say when the task may start: give one of them")
-    if retry_on is not None or retry_delay is not None:
-        metadata = _terms(config, metadata, retry_on, retry_delay)
+    if retry_on is not None or retry_delay is not None or out is not None:
+        metadata = _terms(config, metadata, retry_on, retry_delay, out)
     return _native.Options(
         queue=-1 if queue is None else config.queues.index(queue),
         priority=-1 if priority is None else _level(priority),
@@ -93,16 +95,16 @@ def _terms(
     metadata: object,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] | None,
     retry_delay: float | None,
+    out: Destination | None,
 ) -> object:
     from localq.retry import Terms, check_retry
 
     if config.serialization == "json":
         raise ConfigError(
-            "retry_on and retry_delay can't travel as JSON; give them to @task, or use another serialization"
+            "retry_on, retry_delay and out can't travel as JSON: use another serialization"
+            " (the first two may be given to @task)"
         )
-    retry = check_retry(retry_on, retry_delay)
-    assert retry is not None
-    return Terms(metadata, retry)
+    return Terms(metadata, check_retry(retry_on, retry_delay), out)
 
 
 def _level(priority: Priority | int | str) -> int:

@@ -50,32 +50,15 @@ class QueueView:
     """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the
     function."""
 
-    def __init__(self, queue: LocalQueue, options: _native.Options) -> None:
+    def __init__(self, queue: LocalQueue, options: _native.Options, into: ArrayPlace | None = None) -> None:
         self._connection = queue._connection
         self._workers = queue.config.workers
         self._memory = queue.config.memory
-        self._into: ArrayPlace | None = None  # where results go, if not here
+        self._into = into  # where results go, if not here
         self._is_limited = bool(options.limit_ms or options.default_limit_ms)
         self._submitter = _native.Submitter(queue._client, options, queue._connection)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
-
-    @classmethod
-    def _writing(cls, queue: LocalQueue, options: _native.Options, out: object) -> QueueView:
-        """One whose results are written into an array of the arena."""
-        from localq.client.storage import place_of
-
-        self = cls(queue, options)
-        self._into = place_of(queue._space, queue._space.identity, out)
-        self.delay = self._delay_into  # type: ignore[method-assign]
-        return self
-
-    def _delay_into(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
-        from localq.client.into import Into
-
-        assert self._into is not None
-        future: TaskFuture[Any] = self._submitter.apply(Into(_callable(fn), self._into), args, kwargs)
-        return future
 
     if TYPE_CHECKING:
 
@@ -490,6 +473,13 @@ class LocalQueue:
         Raises:
             ConfigError: an option is not allowed.
         """
+        place = destination = None
+        if out is not None:
+            from localq.client.storage import place_of
+            from localq.shared import Destination
+
+            place = place_of(self._space, self._space.identity, out)
+            destination = Destination(place._name, place)
         made = make_options(
             self.config,
             priority=priority,
@@ -506,8 +496,9 @@ class LocalQueue:
             metadata=metadata,
             arguments=arguments,
             results=results,
+            out=destination,
         )
-        return QueueView(self, made) if out is None else QueueView._writing(self, made, out)
+        return QueueView(self, made, place)
 
     def submit_task(
         self,

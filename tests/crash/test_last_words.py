@@ -232,7 +232,7 @@ def record_and_die(path: str) -> None:
 
 def test_workers_that_die_all_the_time_are_replaced_ever_more_slowly_and_that_is_said_once(monkeypatch, capfd):
     monkeypatch.setattr(Allowance, "BURST", 4)  # a forked supervisor has it from here
-    monkeypatch.setattr(Allowance, "RATE", 20.0)
+    monkeypatch.setattr(Allowance, "RATE", 5.0)  # far below what dies in a second, on a busy machine too
     with LocalQueue(workers=1, start_method="fork") as queue:
         poison = [queue.delay(tasks.kill_self, signal.SIGKILL) for _ in range(20)]
 
