@@ -731,10 +731,26 @@ cdef class Client:
         lq_client_hold_args(&self.client, index, block)
         return None
 
+    cdef lq_status take(self, uint64_t length, bint sparse, uint32_t *block) noexcept:
+        """A block, where what goes in leaves room for what comes out: for as much as itself, unless nothing is on its way that would make
+        more room."""
+        cdef uint32_t usual = self.client.cache.kept_from
+        cdef uint64_t most = self.space.space.arena.count - 1
+        cdef uint64_t spans = (length + (1 << 20) - 1) >> 20
+        cdef lq_status status
+        if spans < most:
+            self.client.cache.kept_from = <uint32_t>max(<uint64_t>usual, min(spans, most - spans))
+        status = lq_client_take(&self.client, length, sparse, block)
+        self.client.cache.kept_from = usual
+        if status == LQ_FULL and self.client.pending == 0:
+            status = lq_client_take(&self.client, length, sparse, block)
+        return status
+
     cdef bint take_room(self, Options options, uint64_t length, bint sparse, uint32_t *block) except -1:
         """A block of the arena; waits for one as long as the options allow. False: there is none, and this call must not wait."""
-        cdef lq_status status = lq_client_take(&self.client, length, sparse, block)
+        cdef lq_status status = self.take(length, sparse, block)
         cdef int64_t until, patience
+        cdef bint tidied = False
         if status == LQ_FULL:
             if self.may_park(options):
                 return False
@@ -745,13 +761,17 @@ cdef class Client:
                 if self.client.pending == 0:
                     # Only blocks that workers keep warm are left: they give them back when they find nothing to do.
                     if lq_now_ns() > patience:
-                        raise self.no_memory(length)
+                        if tidied:
+                            raise self.no_memory(length)
+                        import gc
+                        gc.collect()        # arrays in reference cycles, above all in tracebacks
+                        tidied = True
                     self.sleep_once(None, NS // 200)
                     self.stay_open()
                 else:
                     patience = lq_now_ns() + NS
                     self.wait_for_room(options, until)
-                status = lq_client_take(&self.client, length, sparse, block)
+                status = self.take(length, sparse, block)
         if status == LQ_NEVER:
             raise self.never_fits(length)
         if status != LQ_OK:
@@ -1340,7 +1360,7 @@ cdef class Client:
             try:
                 outgoing = Outgoing(self.space, parcel.payload)
                 length = outgoing.total
-                status = lq_client_take(&self.client, length, False, &block)
+                status = self.take(length, False, &block)
                 if status == LQ_OK:
                     self.write_block(outgoing, block)
                     self.hold_payload(index, outgoing, block, parcel.options)
@@ -1405,7 +1425,7 @@ cdef class Client:
             status = lq_client_publish(&self.client, kind, <char *>(<bytes>payload), <uint32_t>len(payload), 0, &row, &generation)
             return (row, generation) if status == LQ_OK else None
         outgoing = Outgoing(self.space, payload)
-        if lq_client_take(&self.client, outgoing.total, False, &block) != LQ_OK:
+        if self.take(outgoing.total, False, &block) != LQ_OK:
             return None
         self.write_block(outgoing, block)
         status = lq_client_publish(&self.client, kind | BUFFERS, NULL, outgoing.shown(), block, &row, &generation)

@@ -124,9 +124,10 @@ cdef class Pinner:
         return 0
 
     cdef bint is_crowded(self, uint64_t room) noexcept:
-        """Would one more view of what else would be free leave too little for what is on its way? A quarter of the arena is for the
-        results that a client keeps, another for all arguments that workers keep from earlier tasks, or of outer ones."""
-        cdef uint64_t most = self.space.space.header.sizes.memory // 4
+        """Would one more view of what else would be free leave too little for what is on its way? An eighth of the arena is for the
+        results that a client keeps, half of what arguments leave to results; another for all arguments that workers keep from earlier
+        tasks, or of outer ones."""
+        cdef uint64_t most = self.space.space.header.sizes.memory // 8
         if not self.runs:
             return self.seen + room > most
         return self.seen != 0 and self.seen + room > most // max(lq_space_workers(&self.space.space), 1)

@@ -62,19 +62,32 @@ class QueueView:
 
     if TYPE_CHECKING:
 
-        @overload  # a future stands for its result: type checkers can follow that for the first two arguments
+        @overload  # a future or a SharedRef stands for its value: checkers can follow that for two arguments
         def delay(
-            self, fn: Callable[..., Coroutine[Any, Any, R]], a: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            a: TaskFuture[Any] | SharedRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
         ) -> TaskFuture[R]: ...
         @overload
-        def delay(self, fn: Callable[..., R], a: TaskFuture[Any], /, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
-        @overload
         def delay(
-            self, fn: Callable[..., Coroutine[Any, Any, R]], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self, fn: Callable[..., R], a: TaskFuture[Any] | SharedRef[Any], /, *args: Any, **kwargs: Any
         ) -> TaskFuture[R]: ...
         @overload
         def delay(
-            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            a: Any,
+            b: TaskFuture[Any] | SharedRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any] | SharedRef[Any], /, *args: Any, **kwargs: Any
         ) -> TaskFuture[R]: ...
         @overload
         def delay(
@@ -226,10 +239,11 @@ class LocalQueue:
             and it says how many.
         arguments: how tasks see the buffers of their arguments (arrays, columns of frames, bytearrays in them ...),
             which are not copied for them. "copy-on-write": writing works, costs the pages that are touched, and changes
-            nobody else's data. "readonly": writing is refused. "shared": arrays of `empty`, `zeros` and `asarray` are
-            written for everybody; all others are copy-on-write.
+            nobody else's data. "readonly": writing is refused (but in buffers of less than 8 KiB,
+            which are copies). "shared": arrays of `empty`, `zeros` and `asarray` are written for everybody; all others
+            are copy-on-write.
         results: "views": arrays in results look at the queue's memory, copy-on-write, and keep their part of it as long
-            as they live, also after the queue was closed; those beyond a quarter of it, or beyond some 1,500, are
+            as they live, also after the queue was closed; those beyond an eighth of it, or beyond some 1,500, are
             copied. "copies": they are copied out of it.
 
     Raises:
@@ -382,19 +396,32 @@ class LocalQueue:
 
     if TYPE_CHECKING:
 
-        @overload  # a future stands for its result: type checkers can follow that for the first two arguments
+        @overload  # a future or a SharedRef stands for its value: checkers can follow that for two arguments
         def delay(
-            self, fn: Callable[..., Coroutine[Any, Any, R]], a: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            a: TaskFuture[Any] | SharedRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
         ) -> TaskFuture[R]: ...
         @overload
-        def delay(self, fn: Callable[..., R], a: TaskFuture[Any], /, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
-        @overload
         def delay(
-            self, fn: Callable[..., Coroutine[Any, Any, R]], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self, fn: Callable[..., R], a: TaskFuture[Any] | SharedRef[Any], /, *args: Any, **kwargs: Any
         ) -> TaskFuture[R]: ...
         @overload
         def delay(
-            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any], /, *args: Any, **kwargs: Any
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            a: Any,
+            b: TaskFuture[Any] | SharedRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
+        ) -> TaskFuture[R]: ...
+        @overload
+        def delay(
+            self, fn: Callable[..., R], a: Any, b: TaskFuture[Any] | SharedRef[Any], /, *args: Any, **kwargs: Any
         ) -> TaskFuture[R]: ...
         @overload
         def delay(
