@@ -211,6 +211,8 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not left_behind(before):
         return
+    if isinstance(request.node, pytest.Function):
+        request.node.funcargs.clear()  # a queue of a fixture that has ended
     gc.collect()  # a cycle may hold a queue, as anywhere in Python
     # A failed test's traceback keeps its queue alive, so there is nothing to wait for.
     failed = request.node.stash.get(failed_key, False)
