@@ -184,7 +184,8 @@ cdef class Pinner:
 
 
 cdef object gone(uint32_t block):
-    return LookupError(f"block {block} of the arena was given back: nobody held the shared value any more")
+    from localq.errors import SharedRefLost
+    return SharedRefLost(f"block {block} of the arena was given back: nobody held the shared value any more")
 
 
 @cython.final
