@@ -7,6 +7,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -23,7 +26,7 @@ from localq.shared import SharedRef, _reopened
 from tests.support import tasks
 from tests.support.arrays import MiB, add_one, arena_bytes, doubled, full, is_full, keep, refusal, settled, total
 from tests.support.queues import PATIENCE, is_gone, read, supervisor_of, wait_until_staffed
-from tests.support.scripts import WATCHDOG, start_script
+from tests.support.scripts import ROOT, WATCHDOG, start_script
 from tests.support.waiting import eventually
 
 SIZES = (10, 2_000, 20_000, 70_000, 300_000)  # items: in the slot, a small block, copied, a view, a run of spans
@@ -279,3 +282,40 @@ def test_idle_memory_is_given_back_after_workers_were_killed(q):
     settled(q, at_most=4096)
     eventually(lambda: arena_bytes(q) <= start + 8 * MiB, within=30, what="the system has its memory back")
     assert q.delay(add_one, full(1)).result(PATIENCE) == 2
+
+
+SURROUNDED = """
+    import numpy as np
+    from localq import LocalQueue
+    from tests.support.arrays import doubled, full, is_full, total
+
+    with LocalQueue(workers=2, memory="256MB") as q:
+        ref = q.put(full(1, 5_000_000))
+        assert q.delay(total, ref).result() == 5_000_000
+        assert all(is_full(array, 6) for array in q.map(doubled, [full(3, 1_000_000)] * 10))
+        assert not q.zeros(5_000_000, sparse=True).any()
+    print("well")
+"""
+
+
+@pytest.mark.parametrize(
+    "shm", ["mount -t tmpfs -o size=1m tmpfs /dev/shm", "mount -t tmpfs tmpfs /dev && touch /dev/null"]
+)
+def test_large_data_needs_nothing_of_dev_shm(tmp_path, shm):
+    """Of one megabyte, or not there at all, as in containers."""
+    apart = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    if subprocess.run([*apart, f"{shm}; true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounts can't be changed here")
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SURROUNDED))
+
+    done = subprocess.run(
+        [*apart, f"{shm} && exec {sys.executable} {script} 0<&- 2>&1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == ("well\n", 0)

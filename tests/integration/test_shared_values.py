@@ -6,19 +6,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from typing import Any
 
 import numpy as np
 import pytest
 
-from localq import ConfigError, LocalQueue, QueueClosed, SerializationError
+from localq import ConfigError, LocalQueue, QueueClosed, SerializationError, TaskExpired, TaskTimeout
 from localq.errors import SharedRefLost
 from localq.shared import SharedRef, _reopened
 from tests.support import tasks
 from tests.support.arrays import MANY, MiB, add_one, doubled, first, full, is_full, names, refusal, settled, total
 from tests.support.queues import PATIENCE
-from tests.support.waiting import Gate
+from tests.support.waiting import Gate, eventually
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,60 @@ def test_everything_can_be_stored(q, value):
 
     assert np.array_equal(ref.get(), value)
     assert np.array_equal(q.delay(tasks.same, ref).result(PATIENCE), value)
+
+
+def test_tasks_that_never_run_let_go_of_what_they_refer_to(own, gate):
+    blockers = [own.delay(tasks.slow, gate.path) for _ in range(2)]
+    gate.wait_for_arrivals(2)
+    ref, lent = own.put(full(3)), own.asarray(full(4))
+    cancelled = [own.delay(total, each) for each in (ref, lent, full(1))]
+    expired = [own.options(ttl=0.01).delay(total, each) for each in (ref, lent, full(1))]
+
+    assert [future.cancel() for future in cancelled] == [True] * 3
+    sent = time.monotonic()
+    eventually(lambda: time.monotonic() > sent + 0.01)
+    gate.open()
+    assert [type(future.exception(PATIENCE)) for future in expired] == [TaskExpired] * 3
+
+    del ref, lent, blockers
+    settled(own, at_most=8192)
+
+
+def test_a_task_that_ran_too_long_lets_go_of_what_it_had(own, gate):
+    ref = own.put(full(3))
+    futures = [own.options(timeout=0.1).delay(tasks.slow, gate.path, each) for each in (ref, full(1))]
+
+    assert [type(future.exception(PATIENCE)) for future in futures] == [TaskTimeout] * 2
+
+    del ref
+    settled(own, at_most=8192)
+
+
+def test_what_a_worker_stored_is_there_when_that_worker_was_replaced():
+    def store() -> tuple[Any, Any]:
+        queue = LocalQueue.current()
+        return queue.put(full(8)), queue.asarray(full(9))
+
+    with LocalQueue(workers=2, memory="64MB", max_tasks_per_child=1) as queue:
+        futures = [queue.delay(store) for _ in range(6)]
+        wait(futures, PATIENCE)
+        for future in futures:
+            ref, lent = future.result(PATIENCE)
+            assert is_full(ref.get(), 8)
+            assert is_full(lent, 9)
+
+
+def test_an_attached_client_that_left_keeps_its_results_and_its_values_are_gone(own):
+    with LocalQueue.attach(own.name) as client:
+        result = client.delay(doubled, full(3)).result(PATIENCE)
+        lent, ref = client.asarray(full(4)), client.put(full(5))
+        assert own.delay(total, ref).result(PATIENCE) == 5 * MANY
+    for _ in range(20):
+        own.put(full(-1))
+
+    assert is_full(result, 6)
+    assert is_full(lent, 4)
+    assert isinstance(refusal(lambda: own.delay(total, ref).result(PATIENCE)), SharedRefLost)
 
 
 # empty, zeros, asarray
