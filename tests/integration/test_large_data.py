@@ -358,7 +358,27 @@ def test_a_forked_child_sees_the_results_that_its_parent_had_whatever_the_parent
     assert q.delay(first, full(1)).result(PATIENCE) == 1  # the fork has ended its guard; now it has one as before
 
 
-def test_results_of_before_a_fork_are_right_after_it_and_hold_nothing(small, q):
+def test_results_of_before_a_fork_stay_right_in_the_child_though_its_parent_lets_go_of_them(small):
+    kept = [small.delay(full, number).result(PATIENCE) for number in range(5)]
+    wait, go = os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(wait, 1)
+        os._exit(0 if all(is_full(array, number) for number, array in enumerate(kept)) else 1)
+    os.close(wait)
+    kept.clear()
+    for _ in range(50):
+        small.delay(full, -1).result(PATIENCE)
+    os.close(go)
+
+    assert os.waitpid(child, 0)[1] == 0
+    small.delay(full, -1).result(PATIENCE)  # whoever lets go of something next finds out that the child has ended
+    settled(small)
+
+
+def test_results_of_before_a_fork_are_right_after_it(small, q):
     kept = [small.delay(full, number).result(PATIENCE) for number in range(5)]
 
     child = os.fork()
@@ -366,7 +386,6 @@ def test_results_of_before_a_fork_are_right_after_it_and_hold_nothing(small, q):
         os._exit(0)
     os.waitpid(child, 0)
 
-    settled(small, at_most=4096)
     for _ in range(50):
         small.delay(full, -1).result(PATIENCE)
     assert all(is_full(array, number) for number, array in enumerate(kept))
