@@ -1466,6 +1466,8 @@ cdef class Client:
             self.sort_arrivals()
         if finished and self.followers != NULL:
             self.wake_followers(False)
+        if self.pinner.borrowers is not None:
+            self.pinner.collect()
         return finished
 
     cdef int finish(self, uint32_t index) except -1:

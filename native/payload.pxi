@@ -94,11 +94,11 @@ cdef class Pinner:
         """Of a view that has ended here. A child forked while it lived may go on to use it."""
         if entry == LQ_NO_PIN or not self.is_ours():
             return
-        if self.borrowers is None or born == self.forks:
+        if self.borrowers is None:
             self.unpin(entry)
             return
-        self.held_back.append((born, entry))
         try:
+            self.held_back.append((born, entry))
             self.collect()
         except Exception:       # memory; it is tried again with the next one
             pass
