@@ -10,6 +10,8 @@ import array
 import dataclasses
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,9 @@ class Frame:
 
 @pytest.fixture(scope="module")
 def q() -> Iterator[LocalQueue]:
+    for library in ("pandas", "pyarrow"):  # which start threads of their own, for good
+        with suppress(ImportError):
+            import_module(library)
     with LocalQueue(workers=2, memory="256MB", result_cache_size=0) as queue:
         yield queue
 
