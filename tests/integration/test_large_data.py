@@ -358,7 +358,7 @@ def test_a_forked_child_sees_the_results_that_its_parent_had_whatever_the_parent
     assert q.delay(first, full(1)).result(PATIENCE) == 1  # the fork has ended its guard; now it has one as before
 
 
-def test_results_of_before_a_fork_stay_right_in_the_child_though_its_parent_lets_go_of_them(small):
+def test_results_of_before_a_fork_stay_right_in_the_child_though_its_parent_lets_go_of_them(small, q):
     kept = [small.delay(full, number).result(PATIENCE) for number in range(5)]
     wait, go = os.pipe()
 
@@ -376,6 +376,7 @@ def test_results_of_before_a_fork_stay_right_in_the_child_though_its_parent_lets
     assert os.waitpid(child, 0)[1] == 0
     small.delay(full, -1).result(PATIENCE)  # whoever lets go of something next finds out that the child has ended
     settled(small)
+    assert q.delay(first, full(1)).result(PATIENCE) == 1  # as above
 
 
 def test_results_of_before_a_fork_are_right_after_it(small, q):
