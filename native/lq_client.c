@@ -12,7 +12,7 @@
 #define SPARE_LEAST 64u
 #define RESULTS_SHARE 4u /* this part of the arena is not for arguments: what is finished must find room, or nothing goes on */
 #define LARGE_SHARE 16u   /* large cached results may hold this part of the arena */
-#define LARGE_MOST (256ull << 20)
+#define LARGE_MOST (64ull << 20)
 #define LEAVE_PASSES 16 /* each leaves fewer labels, unless a ring is full */
 #define TICK_NS 100000000   /* a lost wake-up (its sender stopped between push and ring) costs at most this */
 
