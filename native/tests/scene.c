@@ -32,7 +32,6 @@ void scene_open(struct scene *scene, struct ledger *ledger)
     scene->third = flow_join(&scene->space, LQ_ROLE_SUPERVISOR);
     scene->recoverer = scene->client.me;
     scene->client.cache_limit = 3;
-    scene->client.large_limit = UINT64_MAX; /* what is cached is for the scenario to say */
 }
 
 void scene_close(struct scene *scene)

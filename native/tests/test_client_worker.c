@@ -222,7 +222,8 @@ static void flow_cache_of_large_results_is_bounded_by_bytes_and_small_ones_stay(
     uint32_t small;
     uint32_t index;
     uint32_t cached = 0;
-    set_(&stage, 4, 100, 64); /* a sixteenth: 4 MB */
+    set_(&stage, 4, 100, 64);
+    stage.client.large_limit = 4 * MEGABYTE;
     CHECK_EQ(flow_submit(&stage.client, (struct flow_task){.tag = 1, .args_bytes = 8, .result_bytes = 3000}, &small), LQ_OK);
     flow_drain(&stage.worker, ledger);
     flow_reap(&stage.client, ledger);
