@@ -21,7 +21,7 @@
 
 /* Of the pairs of points, try each so-manyth, beginning elsewhere each time; of the single ones all, but where a fork costs
    twenty times as much. */
-#define THIN (LQ_ASAN ? 25u : 2u)
+#define THIN (LQ_ASAN ? 25u : 4u)
 #define THIN_STOPS (LQ_ASAN ? 5u : 1u)
 #define LARGE ((2u << 20) + 8) /* a run of three spans */
 #define LONGEST UINT64_MAX     /* of scene_use_again */
