@@ -137,11 +137,11 @@ control owned_and_pinned_by_the_dead_is_freed lq_arena.c pin_with_a_tie \
 control drop_for_gives_up_after_a_pin lq_arena.c step_in_recovering_pins \
     's/        if (done)\n            return;\n/        if (done || 1)\n            return;\n/'
 control spans_of_odd_classes_are_never_given_back lq_arena.c pin_memory_is_had \
-    's/if (state == LQ_BLOCK_FREE && idle\[at\] == (word | EMPTIED))/if (idle[at] == (word | EMPTIED))/'
+    's/if (state == LQ_BLOCK_FREE && (idle\[at\] == (word | EMPTIED) || word == 0))/if (idle[at] == (word | EMPTIED) || word == 0)/'
 control memory_had_from_a_span_that_another_empties lq_arena.c step_in_pinning \
     's/bool stands = had && [^\n]*;/bool stands = had;/'
 control memory_emptied_before_that_is_told lq_arena.c step_in_pinning \
-    's/\(    lq_store32(&arena->stocks\[span\], stock[^\n]*\n    LQ_FAULT("arena_give_back:told");\n\)\(    bool emptied = [^\n]*\n\)/\2\1/'
+    's/\(    if (arena->stocks != NULL) {\n        uint32_t stock[^}]*}\n    LQ_FAULT("arena_give_back:told");\n\)    return \(madvise[^\n]*\)\n/    bool emptied = \2\n\1    return emptied;\n/'
 control pinned_memory_is_stripped lq_arena.c pin_memory_of_the_end \
     's/        if (!spared\[at\])\n//'
 
@@ -236,7 +236,7 @@ control blocks_of_the_dead_dropped_after_their_slot_is_free lq_recover.c step_in
 control step_block_held_before_it_is_named lq_client.c step_in_submitting \
     's/    LQ_PUT(slot->args_block, block);\n    LQ_FAULT("client_store_args:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_PUT(slot->args_block, block);\n/'
 control result_block_held_before_it_is_named lq_worker.c step_in_working \
-    's/    LQ_PUT(slot->result_block, block);\n    LQ_FAULT("worker_store_result:named");\n\(    lq_arena_hold[^\n]*\n[^\n]*\n\)/\1    LQ_PUT(slot->result_block, block);\n/'
+    's/    LQ_PUT(slot->result_block, block);\n    LQ_FAULT("worker_store_result:named");\n\(    lq_arena_hold[^\n]*\n\)/\1    LQ_PUT(slot->result_block, block);\n/'
 control function_s_block_held_before_it_is_named lq_client.c step_in_keeping \
     's/        LQ_PUT(function->block, block);\n        LQ_FAULT("client_publish:named");\n\(        lq_arena_hold[^\n]*\n\)/\1        LQ_PUT(function->block, block);\n/'
 control block_held_before_its_backref lq_arena.c step_in_submitting \
