@@ -308,6 +308,20 @@ VIEW_READ_ONLY: Final[int]
 VIEW_SHARED: Final[int]
 
 @final
+class Pinner:
+    """What one process looks at, under one label. Not for Python code."""
+
+    def __new__(cls, space: Space, me: int, runs: bool = False) -> Pinner: ...
+
+@final
+class Outgoing:
+    """A payload that is about to be written. Not for Python code."""
+
+    def __init__(self, space: Space, payload: Any, by_name: bool = True) -> None: ...
+    @property
+    def total(self) -> int: ...
+
+@final
 class Incoming:
     """A payload that has arrived. What it looks at stays while any part of it is used."""
 
@@ -333,7 +347,6 @@ class Block:
         """All zeros. `sparse`: of large blocks the memory is given back, and had again page by page."""
 
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Hold:

@@ -484,8 +484,9 @@ def test_joblib_passes_arrays():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_memory_is_at_its_start_level_after_100_000_mixed_transfers():
-    with LocalQueue(workers=2, memory="256MB", result_cache_size=100) as queue:
+    with LocalQueue(workers=2, memory="256MB", result_cache_size=0) as queue:  # a cached result keeps a whole span
         chance = random.Random(2)
 
         def transfers(count: int) -> None:
@@ -508,7 +509,7 @@ def test_memory_is_at_its_start_level_after_100_000_mixed_transfers():
         grown = {pid: resident(pid) - before[pid] for pid in before}
         assert max(grown.values()) < 24 * MiB, grown
         assert sorted(pids) == sorted(wait_until_staffed(queue))
-        eventually(lambda: arena_bytes(queue) <= 32 * MiB, within=30, what="the system has its memory back")
+        eventually(lambda: arena_bytes(queue) <= 32 * MiB, within=60, what="the system has its memory back")
         assert len([row for row in queue._space.rows() if row["role"] == ROLE_WORKER]) == 2
 
 

@@ -54,6 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("program", "case"), [(program, case) for case in cases], ids=cases)
 
 
+@pytest.mark.timeout(300)  # the program ends its cases itself, those in which a process is traced after 240 s
 def test_c(program: Program, case: str) -> None:
     assert not program.refusal, program.refusal
 
