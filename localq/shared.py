@@ -181,9 +181,8 @@ def recipe(value: SharedRef[Any] | ArrayPlace, refs: list[tuple[int, int]], reso
 
 # Names. What a process is in a queue it says with `take_part`; the rest is asked of that.
 
-_homes: dict[
-    int, list[tuple[ref[Any], Decoder]]
-] = {}  # unpickling is told nothing but the name, so this belongs to the process
+# By queue. Unpickling is told nothing but the name, so this belongs to the process.
+_homes: dict[int, list[tuple[ref[Any], Decoder]]] = {}
 
 
 def take_part(identity: int, home: Home, decoder: Decoder) -> None:

@@ -400,6 +400,7 @@ cdef class Space:
 
     cdef object look_at_result(self, const lq_slot *copy, Pinner pinner):
         """None: it was evicted meanwhile."""
+        from localq.errors import SpaceCorrupt
         cdef const lq_a64 *word = lq_arena_word(&self.space.arena, copy.result_block)
         cdef uint32_t generation = 0 if word == NULL else lq_word_generation(lq_load(word))
         cdef uint32_t entry = LQ_NO_PIN
@@ -410,15 +411,10 @@ cdef class Space:
             return None
         try:        # the pin holds that use of the block; whether it is the result is seen afterwards, from the slot's word
             return receive(pinner, copy.result_block, generation, LQ_VIEW_COPY_ON_WRITE, False, True)
-        except (LookupError, SpaceCorrupt_()):
+        except (LookupError, SpaceCorrupt):
             return None
         finally:
             pinner.unpin(entry)
-
-
-cdef object SpaceCorrupt_():
-    from localq.errors import SpaceCorrupt
-    return SpaceCorrupt
 
 
 cdef int raise_errno(str what) except -1:

@@ -87,7 +87,7 @@ cdef class Worker:
     cdef lq_worker worker
     cdef Pinner pinner
     cdef object __weakref__
-    cdef list ties                         # (slot, task generation, pins) of results that refer to other blocks
+    cdef list ties                         # (tie, pins) of results that refer to other blocks
     cdef readonly int view_mode            # how the arguments that are decoded just now shall see shared values
     cdef list heavy                        # rows in `known` whose functions look at blocks
     cdef lq_out out

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Results that go into an array of the client: what a worker calls instead of the function, and what reads them back.
+"""Results of a map that go into the rows of an array: what a worker calls for the function, and what reads them.
 
-Used by the queue, whose `options(out=...)` and `map(out=...)` document it. The array lies in the arena, so a worker
+Used by the queue, whose `options(out=...)` documents it; a single call has a `Destination` of `localq.shared` instead. The array lies in the arena, so a worker
 writes where the client reads.
 """
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    Array = np.ndarray[Any, Any]
-
     from localq.client.aio import Feed
     from localq.client.mapping import _Chunk
     from localq.shared import ArrayPlace
@@ -28,12 +26,12 @@ __all__ = ["IntoRows", "RowResults", "with_rows"]
 
 
 class IntoRows:
-    """The same for an item of a map: called with its number before its arguments, it writes into that row."""
+    """Called with an item's number before its arguments, it writes what `fn` returns into that row of the array."""
 
     def __init__(self, fn: Callable[..., Any], place: ArrayPlace) -> None:
         self.fn = fn
         self.__qualname__ = str(getattr(fn, "__qualname__", type(fn).__name__))
-        self._place = place
+        self._place = place  # in a worker: the array itself
 
     def __call__(self, row: int, *args: Any) -> Any:
         result = self.fn(*args)
