@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Results of a map that go into the rows of an array: what a worker calls for the function, and what reads them.
 
-Used by the queue, whose `options(out=...)` documents it; a single call has a `Destination` of `localq.shared` instead. The array lies in the arena, so a worker
-writes where the client reads.
+Used by the queue, whose `options(out=...)` documents it; a single call has a `Destination` of `localq.shared` instead.
+The array lies in the arena, so a worker writes where the client reads.
 """
 
 from __future__ import annotations
