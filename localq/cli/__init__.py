@@ -19,7 +19,22 @@ __all__ = ["UNHEALTHY", "WRONG_CALL", "localq", "main"]
 UNHEALTHY = 1  # what was asked for was done, and the answer is no
 WRONG_CALL = 2  # it can't be done as asked: what click says of usage errors, too
 
-_VERBS = ("doctor",)  # each in localq.cli.VERB, under that name
+# In the order of the help; each is the function of that name in the module of that name in here.
+_VERBS = (
+    "top",
+    "ls",
+    "serve",
+    "worker",
+    "submit",
+    "map",
+    "status",
+    "cancel",
+    "list",
+    "trace",
+    "metrics",
+    "doctor",
+)
+_TAKEN = ("list", "map")  # words of Python: their modules and functions have an underscore behind
 _STATUSES: tuple[tuple[type[Exception], int], ...] = ((ConfigError, WRONG_CALL), (AttachError, WRONG_CALL))
 
 
@@ -44,7 +59,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = getattr(import_module(f"localq.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if cmd_name in _TAKEN else cmd_name
+        command: click.Command = getattr(import_module(f"localq.cli.{name}"), name)
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -56,10 +72,10 @@ class Verbs(click.Group):
             raise Refusal(error) from error
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LOCALQ"})
 @click.version_option(__version__, prog_name="localq")
 def localq() -> None:
-    """Look after the localq queues of this machine."""
+    """Run Python functions in parallel on this machine, and look after the queues that do."""
 
 
 def main() -> None:
