@@ -30,8 +30,8 @@
 #if defined(__x86_64__)
 #include <sys/user.h>
 
-#define STOPS_LONG 2000u   /* operations of more instructions than this are not stopped at each */
-#define STOPS_AIMED 120u   /* ... but at about so many, beside those around a change */
+#define STOPS_LONG 200u    /* operations of more instructions than this are not stopped at each */
+#define STOPS_AIMED 70u    /* ... but at about so many, beside those around a change */
 #define AROUND 10u         /* instructions before a change: a swap's expected value was loaded there */
 #define MOST_STEPS 400000u
 #define SHORT 600u         /* bytes that need a block, a small one */

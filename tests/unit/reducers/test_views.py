@@ -150,6 +150,7 @@ def test_an_array_of_numbers_arrives(code: str, count: int) -> None:
     there.append(1)
 
 
+@pytest.mark.filterwarnings("ignore:The 'u' type code is deprecated:DeprecationWarning")  # from Python 3.13 on
 def test_an_array_of_characters_arrives() -> None:
     value = array.array("u", "abc\U0001f600" * 1000)
 
