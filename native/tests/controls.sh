@@ -11,7 +11,7 @@ at_once=$(nproc)
 
 # build TREE KIND: the test program of that copy of the sources.
 build() {
-    make --silent "${@:3}" -C "$1/native/tests" WARNINGS=-w CFLAGS_plain=-O1 BUILD=../.. "../../$2/lq_tests" >"$1/log" 2>&1
+    make --silent "${@:3}" -C "$1/native/tests" WARNINGS=-w CFLAGS_plain=-O0 BUILD=../.. "../../$2/lq_tests" >"$1/log" 2>&1
 }
 
 # The sources as they are, built: each control copies this, and so compiles anew only what it has broken.
