@@ -683,12 +683,17 @@ static void look_away_(struct member_ *member, struct look_ *look)
     look->what = 0;
 }
 
+static bool has_seen_enough_(struct crowd_ *crowd)
+{
+    return atomic_load(&crowd->pinned) > ENOUGH && atomic_load(&crowd->missed) > ENOUGH;
+}
+
 static void be_one_of_the_crowd_(void *given, unsigned number)
 {
     struct crowd_ *crowd = given;
     struct member_ member = {.crowd = crowd, .seed = number + 1, .me = flow_join(&crowd->stage.space, LQ_ROLE_CLIENT)};
     struct look_ looks[3] = {{0, 0}};
-    for (uint32_t i = 0; i < crowd->rounds / (LQ_TSAN || LQ_ASAN ? 10 : 1); i++) {
+    for (uint32_t i = 0; i < crowd->rounds / (LQ_TSAN || LQ_ASAN ? 10 : 1) || !has_seen_enough_(crowd); i++) {
         uint32_t chance = next_random(&member.seed);
         struct look_ *look = &looks[chance / 4 % 3];
         lq_a64 *place = &crowd->board[chance / 16 % BOARD];
@@ -708,7 +713,7 @@ static void be_one_of_the_crowd_(void *given, unsigned number)
 static void check_crowd_(struct crowd_ *crowd)
 {
     printf("        %u pins, %u that came too late\n", atomic_load(&crowd->pinned), atomic_load(&crowd->missed));
-    CHECK(atomic_load(&crowd->pinned) > ENOUGH && atomic_load(&crowd->missed) > ENOUGH);
+    CHECK(has_seen_enough_(crowd));
     for (uint32_t row = 1; row < 16; row++)
         CHECK_EQ(lq_pins_end(&crowd->stage.arena->pins, row), 0);
     strike_(&crowd->stage);
@@ -775,8 +780,7 @@ static void pin_interrupted_between_any_two_instructions_keeps_the_bytes(void)
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
     CHECK(timer_settime(timer, 0, &often, NULL) == 0);
 
-    while (atomic_load(&interruptions_) < (LQ_TSAN || LQ_ASAN ? 3000u : 40000u) || atomic_load(&interrupted_.pinned) <= ENOUGH ||
-           atomic_load(&interrupted_.missed) <= ENOUGH) {
+    while (atomic_load(&interruptions_) < (LQ_TSAN || LQ_ASAN ? 3000u : 40000u) || !has_seen_enough_(&interrupted_)) {
         put_up_(&member, &interrupted_.board[0]);
         look_up_(&member, &interrupted_.board[1], &look);
         look_away_(&member, &look);
