@@ -204,12 +204,39 @@ def _mark_of_this_run() -> Iterator[None]:
     del os.environ[MARK]
 
 
+def _left_by_a_test(before: Belongings) -> list[str]:
+    """What `left_behind` says. Of tests that run side by side (`-n 2`) none can be told from the others by a name in
+    /dev/shm: those files are counted at the end of the run."""
+    lines = left_behind(before)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return lines
+    return [line for line in lines if not line.startswith("file /dev/shm/")]
+
+
+shared_files_key = pytest.StashKey[frozenset[str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.stash[shared_files_key] = Belongings.now().shared_files
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The whole run leaves no file in shared memory. Asked by the one that starts the others, if there are any."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    left = Belongings.now().shared_files - session.stash[shared_files_key]
+    if left:
+        print(f"\nthe run left in /dev/shm: {', '.join(sorted(left))}", file=sys.stderr)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails the test that leaves something, after a grace; says nothing more where the test failed by itself."""
     before = Belongings.now()
     yield
-    if not left_behind(before):
+    if not _left_by_a_test(before):
         return
     if isinstance(request.node, pytest.Function):
         request.node.funcargs.clear()  # a queue of a fixture that has ended
@@ -217,10 +244,10 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     # A failed test's traceback keeps its queue alive, so there is nothing to wait for.
     failed = request.node.stash.get(failed_key, False)
     try:
-        eventually(lambda: not left_behind(before), within=0 if failed else GRACE)
+        eventually(lambda: not _left_by_a_test(before), within=0 if failed else GRACE)
         return
     except AssertionError:
-        lines, stacks = left_behind(before), _stacks(before)
+        lines, stacks = _left_by_a_test(before), _stacks(before)
     _take_along(before)
     if lines and not failed:
         pytest.fail("left behind:\n  " + "\n  ".join(lines) + ("\n" + stacks if stacks else ""), pytrace=False)

@@ -25,6 +25,7 @@ from localq.codec import FORMAT_JSON, FORMAT_PICKLE, Codec
 from localq.errors import LocalqError, RemoteTraceback, SerializationError, TaskFailed, WorkerCrashed
 from localq.pickling import MAX_BLAME_TRIES, blame, dumps
 from localq.remote_errors import MAX_CHAIN
+from tests.support.ids import shown
 from tests.support.tasks import Mishap, add
 
 LOCK = threading.Lock()
@@ -356,7 +357,7 @@ def test_json_refuses_what_it_would_change(value: object, path: str, became: str
     assert became in caught.value.reason
 
 
-@pytest.mark.parametrize("value", [LOCK, {"a": [LOCK]}, Holder(a=1), 1j, "\ud800"], ids=repr)
+@pytest.mark.parametrize("value", [LOCK, {"a": [LOCK]}, Holder(a=1), 1j, "\ud800"], ids=shown)
 def test_json_refuses_what_it_does_not_know(value: object) -> None:
     with pytest.raises(SerializationError):
         Codec("json").encode_call((), {"x": value}, None, None)

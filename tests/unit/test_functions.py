@@ -44,6 +44,7 @@ from localq.functions import (
     task,
 )
 from localq.model import Priority
+from tests.support.ids import shown
 from tests.support.payloads import Arrived
 from tests.support.tasks import add
 
@@ -475,7 +476,7 @@ MUTABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", IMMUTABLE, ids=repr)
+@pytest.mark.parametrize("value", IMMUTABLE, ids=shown)
 def test_a_captured_value_that_cannot_change_is_proved_by_identity(notebook: Notebook, value: object) -> None:
     notebook.globals["X"] = value
     notebook.run("def f(): return X")
@@ -486,7 +487,7 @@ def test_a_captured_value_that_cannot_change_is_proved_by_identity(notebook: Not
     assert found.checks[:3] == (notebook.globals, "X", value)
 
 
-@pytest.mark.parametrize("value", MUTABLE, ids=repr)
+@pytest.mark.parametrize("value", MUTABLE, ids=shown)
 def test_a_captured_value_that_can_change_in_place_is_volatile(notebook: Notebook, value: object) -> None:
     notebook.globals["X"] = value
     for cell in (

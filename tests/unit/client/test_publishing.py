@@ -15,6 +15,7 @@ import pytest
 
 from localq import ConfigError, FunctionNotFound, LocalQueue, SerializationError, task
 from tests.support import tasks
+from tests.support.ids import shown
 from tests.support.queues import PATIENCE, audit, lines_of
 from tests.support.scripts import run_script
 
@@ -72,7 +73,7 @@ class Scaled:
         (Scaled.plain, 7),
         (operator.methodcaller("bit_length"), 3),
     ],
-    ids=lambda value: getattr(value, "__qualname__", repr(value))[:40],
+    ids=lambda value: getattr(value, "__qualname__", shown(value))[:40],
 )
 def test_any_callable_can_be_submitted(q, function, expected):
     assert q.delay(function, 6).result(PATIENCE) == expected
