@@ -146,8 +146,8 @@ class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened: "failure", "retry", "crash" (a worker died with this task), "timeout", "cancelled", "log"
-    (a line that a task wrote), "restart" (of a worker or supervisor, and why)."""
+    """Something that happened: "failure", "retry", "crash" (a worker died with this task), "timeout", "cancelled",
+    "log" (a line that a task wrote), "restart" (of a worker or supervisor, and why)."""
 
     at: float
     kind: str
