@@ -34,6 +34,13 @@ PHASE_BROKEN: Final[int]
 IN_BAND: Final[int]
 """The `row` of a FunctionEntry whose function travels with each call."""
 
+METER_BOUNDS: Final[tuple[float, ...]]
+"""The upper ends of the buckets of `Space.meters`, in seconds; the last is infinite."""
+FUNCTION_BOUNDS: Final[tuple[float, ...]]
+"""The same of `Space.functions`: they are wider."""
+OTHERS: Final = "(others)"
+"""The name of functions that found no room of their own."""
+
 PENDING: Final[int]
 RUNNING: Final[int]
 SUCCEEDED: Final[int]
@@ -83,13 +90,66 @@ class _Row(TypedDict):
     pid: int
     started: int
     ready: bool
-    succeeded: int
+    joined_ns: int
+    succeeded: int  # this and what follows: counted since then
     failed: int
+    retried: int
+    cancelled: int
     items: int
+    bytes_in: int
+    bytes_out: int
     run_ns: int
+    wait_ns: int
     task: tuple[int, int] | None  # slot, generation
     task_since_ns: int
     unread: int  # of a client: finished tasks that it has not reaped
+
+class _Meters(TypedDict):
+    succeeded: int
+    failed: int
+    retried: int
+    cancelled: int
+    items: int
+    bytes_in: int
+    bytes_out: int
+    run_ns: int
+    wait_ns: int
+    wait: list[int]
+    run: list[int]
+
+class _Calls(TypedDict):
+    name: str
+    succeeded: int
+    failed: int
+    retried: int
+    items: int
+    run_ns: int
+    wait_ns: int
+    most_ns: int
+    run: list[int]
+
+class _Running(TypedDict):
+    slot: int
+    task_generation: int
+    pid: int
+    function: str | None
+    state: Literal["claimed", "running"]
+    attempt: int
+    queue: int
+    priority: int
+    submit_ns: int
+    start_ns: int  # 0 while it is claimed
+    limit_ms: int
+    kind: int
+    items_begun: int
+
+_EventKind: TypeAlias = Literal["failure", "retry", "crash", "timeout", "cancelled", "log", "restart"]
+_Outcome: TypeAlias = Literal["success", "failure", "cancelled", "crashed", "timeout", "expired"]
+# slot, task_generation, function, kind, pid, submit_ns, taken_ns, begun_ns, ended_ns, sent_ns, received_ns, attempt,
+# items, bytes_in, bytes_out, outcome
+_Record: TypeAlias = tuple[
+    int, int, str | None, int, int, int, int, int, int, int, int, int, int, int, int, _Outcome | None
+]
 
 class Space:
     """All shared memory of one queue. Closed when the last object that uses it is gone."""
@@ -234,6 +294,47 @@ class Space:
 
     def task_id(self, index: int, generation: int) -> str:
         """The name of a task: its queue, its slot, its generation."""
+
+    def meters(self) -> _Meters:
+        """What all processes have counted since the Space began: sums, and histograms "wait" and "run", by
+        METER_BOUNDS."""
+
+    def functions(self) -> list[_Calls]:
+        """The same by the names of functions; the histogram "run" is by FUNCTION_BOUNDS."""
+
+    def function_name(self, row: int, generation: int) -> str | None:
+        """Of a published function; None when it is not (or no longer) in the table, or travels with its calls."""
+
+    def name_of(self, index: int, task_generation: int) -> str | None:
+        """The name of the function that a task calls; None when that is not known (any more)."""
+
+    def running(self) -> list[_Running]:
+        """Every task in a worker's hands."""
+
+    def notes(self, slot: int, task_generation: int) -> tuple[int, float | None, str | None] | None:
+        """(seq, progress, message) that a task has told of itself last; None: nothing, or the slot serves another."""
+
+    def wait_note(self, slot: int, task_generation: int, seq: int, timeout: float) -> bool:
+        """Sleep until the note has another seq (0: none yet) or the task has ended: True; or for `timeout` seconds:
+        False. Who does not watch it (`Client.watch`) sees either a tenth of a second late."""
+
+    def tell(self, label: int, kind: _EventKind, text: str, pid: int = 0) -> None:
+        """Append an event to the journal, by the process of that label: its own, or of another of which it knows."""
+
+    def journal(self) -> list[tuple[int, _EventKind, int, int, int, str]]:
+        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text). Task
+        generation 0: of no task."""
+
+    def gone(self, slot: int, task_generation: int) -> Literal["evicted", "expired"] | None:
+        """Why the result of that task is not kept any more; None: it is kept, or that is not known."""
+
+    def trace_until(self, deadline_ns: int) -> None:
+        """Have every task recorded until then (CLOCK_MONOTONIC). An earlier time than that which stands changes
+        nothing, but 0 ends it. Raises ValueError when the Space is mapped for reading only."""
+
+    def trace(self, cursor: bytearray) -> tuple[list[_Record], int]:
+        """(records, lost): what was recorded since the last call with this cursor, a bytearray of the caller's, empty
+        at first; and how many records came and went in between."""
 
     def function_of(self, index: int, generation: int) -> tuple[int, bytes] | None:
         """What a task calls, as it was published: (kind, bytes), see localq.lookup. None when that is not known: the
@@ -774,9 +875,10 @@ class Client:
     def pending_futures(self) -> list[Future[Any]]:
         """The futures that still wait. A list of its own."""
 
-    def publish(self, kind: int, payload: Any) -> tuple[int, int] | None:
+    def publish(self, kind: int, payload: Any, name: str = "") -> tuple[int, int] | None:
         """Put a function's bytes, or its Payload, into the table. Returns (row, generation), or None when the table or
-        the arena is full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it."""
+        the arena is full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it.
+        `name`: for people; 100 bytes are kept."""
 
     def is_published(self, row: int, generation: int, payload: Any) -> bool:
         """Whether that row holds this very Payload."""
@@ -830,6 +932,9 @@ class Client:
     def cancel_other(self, slot: int, generation: int) -> bool:
         """Cancel a task that has no future here: another client's."""
 
+    def watch(self, slot: int, task_generation: int) -> bool:
+        """From now on, notes and the end of that task wake those who wait in Space.wait_note. False: it has ended."""
+
     def touch(self, slot: int, generation: int) -> None:
         """A cached result was read: it is evicted last now."""
 
@@ -875,6 +980,9 @@ class Flight:
     @property
     def cancelled(self) -> bool:
         """Whether it was asked to stop."""
+
+    def update(self, progress: float | None, message: str | None) -> bool:
+        """As `Worker.update`, of this task."""
 
 class _RunCoroutine(Protocol):
     """Runs one to its end. `cancel()` cancels the one that runs; False when none does."""
@@ -954,6 +1062,12 @@ class Worker:
     """Called now and then while there is nothing to do."""
     after_task: Callable[[], bool] | None
     """Called after each task; true ends the loop as well."""
+
+    def update(self, progress: float | None, message: str | None) -> bool:
+        """The task in hand tells how far it is; 200 bytes of the message are kept. False: there is no task in hand."""
+
+    def log(self, text: str) -> None:
+        """A line of the task in hand, or of this worker: the journal keeps the last ones."""
 
     @property
     def busy(self) -> bool:

@@ -185,6 +185,7 @@ def now_ns():
     return lq_now_ns()
 
 
+include "readings.pxi"
 include "space.pxi"
 include "payload.pxi"
 include "outbox.pxi"

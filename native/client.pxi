@@ -1414,21 +1414,22 @@ cdef class Client:
 
     # ---- functions
 
-    def publish(self, uint32_t kind, payload not None):
+    def publish(self, uint32_t kind, payload not None, str name=""):
         """Put a function's bytes, or its Payload, into the table. Returns (row, generation), or None when the table or the arena is
-        full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it."""
+        full. What a Payload refers to elsewhere in the arena is not pinned: whoever publishes keeps it. `name`: for people; 100 bytes are kept."""
         cdef uint32_t row = 0, generation = 0, block = 0
         cdef lq_status status
         cdef Outgoing outgoing
+        cdef bytes shown = as_text(name)
         self.stay_open()
         if type(payload) is bytes:
-            status = lq_client_publish(&self.client, kind, <char *>(<bytes>payload), <uint32_t>len(payload), 0, &row, &generation)
+            status = lq_client_publish(&self.client, kind, <char *>shown, <char *>(<bytes>payload), <uint32_t>len(payload), 0, &row, &generation)
             return (row, generation) if status == LQ_OK else None
         outgoing = Outgoing(self.space, payload)
         if self.take(outgoing.total, False, &block) != LQ_OK:
             return None
         self.write_block(outgoing, block)
-        status = lq_client_publish(&self.client, kind | BUFFERS, NULL, outgoing.shown(), block, &row, &generation)
+        status = lq_client_publish(&self.client, kind | BUFFERS, <char *>shown, NULL, outgoing.shown(), block, &row, &generation)
         if status == LQ_OK:
             return row, generation
         lq_arena_return(&self.space.space.arena, &self.client.cache, self.client.me, block)
@@ -1687,6 +1688,10 @@ cdef class Client:
     def cancel_other(self, uint32_t slot, uint32_t generation):
         """Cancel a task that has no future here: another client's."""
         return lq_client_is_ours(&self.client) and self.stop(slot, generation)
+
+    def watch(self, uint32_t slot, uint32_t task_generation):
+        """From now on, notes and the end of that task wake those who wait in Space.wait_note. False: it has ended."""
+        return lq_client_is_ours(&self.client) and lq_space_watch(&self.space.space, slot, task_generation) == LQ_OK
 
     def touch(self, uint32_t slot, uint32_t generation):
         """A cached result was read: it is evicted last now."""

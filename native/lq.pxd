@@ -78,6 +78,7 @@ cdef extern from "lq_slot.h" nogil:
         uint32_t limit_ms
         uint32_t expires_ms
         uint32_t due_ms
+        uint8_t outcome
         unsigned char *args
         unsigned char *result
 
@@ -129,6 +130,106 @@ cdef extern from "lq_arena.h" nogil:
         lq_pins pins
 
 
+cdef extern from "lq_journal.h" nogil:
+    enum:
+        LQ_EVENTS
+        LQ_EVENT_TEXT
+    ctypedef enum lq_event_kind "enum lq_event_kind":
+        LQ_EVENT_FAILURE
+        LQ_EVENT_RETRY
+        LQ_EVENT_CRASH
+        LQ_EVENT_TIMEOUT
+        LQ_EVENT_CANCELLED
+        LQ_EVENT_LOG
+        LQ_EVENT_RESTART
+        LQ_EVENT_KINDS
+    struct lq_event:
+        uint64_t at_ns
+        uint32_t kind
+        uint32_t pid
+        uint32_t slot
+        uint32_t task_generation
+        uint32_t text_bytes
+        unsigned char *text
+    struct lq_journals:
+        pass
+    void lq_journals_tell(const lq_journals *journals, lq_label me, const lq_event *event, const char *text, uint64_t length)
+    uint64_t lq_journals_end(const lq_journals *journals, uint32_t row)
+    lq_status lq_journals_read(const lq_journals *journals, uint32_t row, uint64_t number, lq_event *copy)
+
+
+cdef extern from "lq_meter.h" nogil:
+    enum:
+        LQ_SUM_SUCCEEDED
+        LQ_SUM_FAILED
+        LQ_SUM_RETRIED
+        LQ_SUM_CANCELLED
+        LQ_SUM_ITEMS
+        LQ_SUM_BYTES_IN
+        LQ_SUM_BYTES_OUT
+        LQ_SUM_RUN_NS
+        LQ_SUM_WAIT_NS
+        LQ_SUMS
+        LQ_CALLS_SUCCEEDED
+        LQ_CALLS_FAILED
+        LQ_CALLS_RETRIED
+        LQ_CALLS_ITEMS
+        LQ_CALLS_RUN_NS
+        LQ_CALLS_WAIT_NS
+        LQ_CALLS_MOST_NS
+        LQ_CALLS_SUMS
+        LQ_BUCKETS
+        LQ_CALLS_BUCKETS
+        LQ_NAME_BYTES
+        LQ_METER_FUNCTIONS
+    struct lq_meter:
+        pass
+    uint64_t lq_bucket_bound(uint32_t bucket, uint32_t octave, uint32_t buckets)
+    bint lq_meter_read_calls(const lq_meter *meter, uint32_t entry, uint64_t *sums, uint64_t *run, char *name)
+
+
+cdef extern from "lq_trace.h" nogil:
+    struct lq_record:
+        uint32_t slot
+        uint32_t task_generation
+        uint32_t function
+        uint32_t function_generation
+        uint32_t pid
+        uint32_t attempt
+        uint32_t items
+        uint32_t bytes_in
+        uint32_t bytes_out
+        uint8_t kind
+        uint8_t outcome
+        uint64_t submit_ns
+        uint64_t taken_ns
+        uint64_t begun_ns
+        uint64_t ended_ns
+        uint64_t sent_ns
+        uint64_t received_ns
+    struct lq_traces:
+        pass
+    void lq_traces_until(const lq_traces *traces, uint64_t until_ns, int64_t now_ns)
+    lq_status lq_traces_next(const lq_traces *traces, uint32_t row, uint64_t *place, lq_record *copy, uint64_t *lost)
+
+
+cdef extern from "lq_note.h" nogil:
+    enum:
+        LQ_NO_MESSAGE
+        LQ_MESSAGE_BYTES
+    struct lq_note:
+        uint32_t message_bytes
+        uint64_t progress
+        unsigned char *message
+
+
+cdef extern from "lq_past.h" nogil:
+    ctypedef enum lq_gone "enum lq_gone":
+        LQ_GONE_NOT_KNOWN
+        LQ_GONE_EVICTED
+        LQ_GONE_EXPIRED
+
+
 cdef extern from "lq_space.h" nogil:
     enum:
         LQ_PRIORITIES
@@ -161,6 +262,9 @@ cdef extern from "lq_space.h" nogil:
         lq_reports reports
         lq_arena arena
         lq_functions functions
+        lq_journals journals
+        lq_traces traces
+        lq_meter *meters
         uint32_t queues
     struct lq_recovered:
         uint32_t labels
@@ -174,10 +278,8 @@ cdef extern from "lq_space.h" nogil:
         uint32_t ready
         uint32_t label
         uint64_t started
-        uint64_t succeeded
-        uint64_t failed
-        uint64_t items
-        uint64_t run_ns
+        uint64_t joined_ns
+        uint64_t sums[9]
         uint64_t task
         uint64_t task_since_ns
         uint64_t unread
@@ -212,7 +314,7 @@ cdef extern from "lq_space.h" nogil:
     lq_status lq_space_check(const lq_space *space, char *problem, size_t problem_bytes)
     lq_status lq_space_read(const lq_space *space, uint32_t index, uint32_t task_generation, lq_slot *copy)
     bint lq_space_is_current(const lq_space *space, uint32_t index, const lq_slot *copy)
-    bint lq_space_is_expired(const lq_space *space, const lq_slot *slot, int64_t now_ns)
+    bint lq_space_is_expired(const lq_space *space, uint32_t index, const lq_slot *slot, int64_t now_ns)
     lq_slot *lq_space_slot(const lq_space *space, uint32_t index)
     uint32_t lq_space_phase(const lq_space *space)
     void lq_space_set_phase(lq_space *space, uint32_t phase)
@@ -235,6 +337,24 @@ cdef extern from "lq_space.h" nogil:
     uint32_t lq_space_ms(const lq_space *space, int64_t now_ns)
     lq_outcome lq_slot_outcome(const lq_slot *slot, uint32_t *cause)
     bint lq_space_relieve(lq_space *space, lq_label me)
+
+
+cdef extern from "lq_tell.h" nogil:
+    struct lq_meter_reading:
+        uint64_t sums[9]
+        uint64_t *wait
+        uint64_t *run
+    bint lq_space_is_metered(const lq_space *space, uint32_t row)
+    void lq_space_meters(const lq_space *space, lq_meter_reading *reading)
+    lq_status lq_space_in_hand(const lq_space *space, uint32_t index, lq_slot *copy, uint32_t *pid)
+    uint32_t lq_functions_name_of(const lq_functions *functions, uint32_t row, uint32_t generation, char *name)
+    uint32_t lq_slots_used(const lq_slots *slots)
+    bint lq_space_note(const lq_space *space, lq_label me, uint32_t index, uint32_t task_generation, uint64_t progress,
+                       const char *message, uint64_t length)
+    lq_status lq_space_watch(const lq_space *space, uint32_t index, uint32_t task_generation)
+    lq_status lq_space_read_note(const lq_space *space, uint32_t index, uint32_t task_generation, lq_note *copy, uint32_t *seq)
+    lq_status lq_space_wait_note(const lq_space *space, uint32_t index, uint32_t task_generation, uint32_t seq, int64_t timeout_ns)
+    lq_gone lq_space_gone(const lq_space *space, uint32_t index, uint32_t task_generation, int64_t now_ns)
 
 
 cdef extern from "lq_view.h" nogil:
@@ -324,7 +444,7 @@ cdef extern from "lq_client.h" nogil:
     void lq_client_widen(lq_client *client)
     void lq_client_wake(lq_client *client)
     lq_status lq_client_sleep(lq_client *client, uint32_t wanted, int64_t timeout_ns)
-    lq_status lq_client_publish(lq_client *client, uint32_t kind, const void *data, uint32_t length, uint32_t block,
+    lq_status lq_client_publish(lq_client *client, uint32_t kind, const char *name, const void *data, uint32_t length, uint32_t block,
                                 uint32_t *row,
                                 uint32_t *generation)
     void lq_client_unpublish(lq_client *client, uint32_t row)
@@ -353,7 +473,10 @@ cdef extern from "lq_worker.h" nogil:
     void lq_worker_drop(lq_worker *worker, uint32_t index, lq_outcome outcome)
     void lq_worker_requeue(lq_worker *worker, uint32_t index, uint32_t delay_ms)
     void lq_worker_begin_item(lq_worker *worker, uint32_t index, uint32_t item)
-    void lq_worker_count_items(lq_worker *worker, uint64_t items)
+    void lq_worker_count_items(lq_worker *worker, uint32_t index, uint64_t items)
+    void lq_worker_count_retry(lq_worker *worker, uint32_t index)
+    void lq_worker_end_code(lq_worker *worker)
+    void lq_worker_tell(lq_worker *worker, lq_event_kind kind, uint32_t index, uint32_t task_generation, const char *text)
 
 
 cdef extern from "lq_value.h":

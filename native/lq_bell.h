@@ -28,6 +28,9 @@ struct lq_bell {
 
 _Static_assert(sizeof(struct lq_bell) == 3 * LQ_LINE, "a bell is three lines");
 
+/* The same for any such word: sleep while *word equals `key` (it may be mapped for reading only); raise it and wake. */
+enum lq_status lq_futex_sleep(const lq_a32 *word, uint32_t key, int64_t timeout_ns);
+void lq_futex_ring(lq_a32 *word, int sleepers);
 /* Sleep while *count equals `key`, at most `timeout_ns`. LQ_OK, LQ_TIMEOUT or LQ_INTERRUPTED; all mean: look again. */
 enum lq_status lq_bell_sleep(struct lq_bell *bell, uint32_t key, int64_t timeout_ns);
 /* Wake up to `sleepers` of them. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lq_tell.h"
+
 #define SPIN_MOST_NS 30000u /* ~3 futex round trips: beyond that, sleeping is no slower and leaves the processor to others */
 #define SPIN_LEAST_NS 1000u
 #define SPARE_SHARE 16u /* at most this part of all slots is kept for oneself: other clients want some, too */
@@ -149,7 +151,7 @@ static enum lq_status evict_oldest_(struct lq_client *client, uint32_t most)
         uint64_t word = lq_load(&slot->word);
         client->cached--;
         client->stamps[index]++;
-        if (lq_space_evict(client->space, &client->cache, client->me, index, word) != LQ_OK)
+        if (lq_space_evict(client->space, &client->cache, client->me, index, word, LQ_GONE_EVICTED) != LQ_OK)
             continue; /* expired and swept, or evicted by another client */
         keep_spare_(client, index);
         return LQ_OK;
@@ -169,7 +171,7 @@ static void evict_large_(struct lq_client *client)
     uint64_t word = lq_load(&lq_space_slot(client->space, index)->word);
     client->cached--;
     client->stamps[index]++;
-    if (lq_space_evict(client->space, &client->cache, client->me, index, word) == LQ_OK)
+    if (lq_space_evict(client->space, &client->cache, client->me, index, word, LQ_GONE_EVICTED) == LQ_OK)
         keep_spare_(client, index);
 }
 
@@ -363,6 +365,16 @@ enum lq_status lq_client_reap(struct lq_client *client, uint32_t *index)
     return status;
 }
 
+/* While tasks are traced: when this one's result was taken. */
+static void record_(struct lq_client *client, uint32_t index)
+{
+    const struct lq_slot *slot = lq_space_slot(client->space, index);
+    int64_t now = lq_now_ns();
+    struct lq_record record = {.slot = index, .task_generation = slot->task_generation, .pid = client->pid, .received_ns = (uint64_t)now};
+    if (lq_traces_is_on(&client->space->traces, now))
+        lq_traces_record(&client->space->traces, client->me, &record);
+}
+
 void lq_client_consume(struct lq_client *client, uint32_t index)
 {
     struct lq_space *space = client->space;
@@ -371,6 +383,8 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
         lq_arena_drop(&space->arena, &client->cache, client->me, slot->args_block,
                       lq_backref(LQ_HOLDER_ARGS, index, slot->task_generation));
     LQ_FAULT("client_consume:dropped");
+    if (lq_traces_may_be_on(&space->traces))
+        record_(client, index);
     uint64_t room = 0;
     if (slot->result_block != LQ_NO_BLOCK)
         lq_space_block(space, slot->result_block, &room);
@@ -412,6 +426,7 @@ enum lq_status lq_client_cancel(struct lq_client *client, uint32_t index, uint32
         if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CANCELLED, lq_word_label(word))))
             continue; /* taken, or merely relabelled */
         LQ_FAULT("client_cancel:cancelled");
+        lq_space_call_watchers(client->space, index, task_generation);
         /* Its cell is still in the ring: whoever pops it settles the slot. Nobody may be awake to do so. */
         lq_space_call_worker(client->space, lq_space_ring_of(client->space, slot), lq_now_ns());
         return LQ_OK;
@@ -433,6 +448,7 @@ void lq_client_touch(struct lq_client *client, uint32_t index, uint32_t task_gen
     uint64_t word = lq_load(&slot->word);
     if (lq_word_state(word) == LQ_SLOT_CACHED && LQ_GET(slot->task_generation) == task_generation && LQ_GET(slot->client) == client->me)
         remember_(client, index);
+    lq_store_relaxed(&client->space->pasts[index].used_ns, (uint64_t)lq_now_ns());
 }
 
 /* ---------------------------------------------------------------------------------------------------------- waiting */
@@ -517,8 +533,8 @@ enum lq_status lq_client_sleep(struct lq_client *client, uint32_t wanted, int64_
 
 /* -------------------------------------------------------------------------------------------------------- functions */
 
-enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t block,
-                                 uint32_t *row, uint32_t *generation)
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const char *name, const void *bytes, uint32_t length,
+                                 uint32_t block, uint32_t *row, uint32_t *generation)
 {
     struct lq_space *space = client->space;
     enum lq_status status = lq_functions_take(&space->functions, client->me, &client->function_cursor, row);
@@ -528,6 +544,7 @@ enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const 
     LQ_PUT(function->kind, kind);
     LQ_PUT(function->bytes, length);
     LQ_PUT(function->block, LQ_NO_BLOCK);
+    lq_functions_name(&space->functions, *row, name, strlen(name));
     unsigned char *at = function->inline_bytes;
     uint64_t room;
     if (block == LQ_NO_BLOCK && length > LQ_FUNCTION_INLINE) {

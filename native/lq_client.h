@@ -87,10 +87,10 @@ bool lq_client_has_news(const struct lq_client *client);
 /* Wake the thread that sleeps there: what it waits for has been finished by another, after it went to sleep. */
 void lq_client_wake(struct lq_client *client);
 
-/* Publish a function's bytes; or a block OWNED(me) that holds them already, with `bytes` NULL. LQ_OK, *row, *generation; LQ_FULL: the
-   table or the arena is, and the block is still the caller's. */
-enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const void *bytes, uint32_t length, uint32_t block,
-                                 uint32_t *row, uint32_t *generation);
+/* Publish a function's bytes; or a block OWNED(me) that holds them already, with `bytes` NULL. `name`: for people. LQ_OK, *row,
+   *generation; LQ_FULL: the table or the arena is, and the block is still the caller's. */
+enum lq_status lq_client_publish(struct lq_client *client, uint32_t kind, const char *name, const void *bytes, uint32_t length,
+                                 uint32_t block, uint32_t *row, uint32_t *generation);
 void lq_client_unpublish(struct lq_client *client, uint32_t row);
 
 #endif

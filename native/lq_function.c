@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_function.h"
 
+#include <string.h>
+
+#include "lq_text.h"
+
 size_t lq_functions_size(void)
 {
     return sizeof(struct lq_function) * LQ_FUNCTIONS;
@@ -50,6 +54,38 @@ uint32_t lq_functions_publish(const struct lq_functions *functions, lq_label me,
     lq_store(&functions->rows[row].word, lq_word_as(word, LQ_FUNCTION_LIVE, me));
     LQ_FAULT("functions_publish:live");
     return lq_word_generation(word);
+}
+
+void lq_functions_name(const struct lq_functions *functions, uint32_t row, const char *name, uint64_t bytes)
+{
+    struct lq_function *function = &functions->rows[row];
+    uint64_t text[(LQ_FUNCTION_NAME + 4) / 8] = {0};
+    uint32_t kept = lq_text_fit(name, bytes, LQ_FUNCTION_NAME);
+    memcpy(text, name, kept);
+    lq_order_stores(); /* readers must see that the row is WRITING before anything of the new name */
+    LQ_PUT(function->name_bytes, kept);
+    lq_copy_relaxed(function->name, text, sizeof text);
+}
+
+uint32_t lq_functions_name_of(const struct lq_functions *functions, uint32_t row, uint32_t generation, char name[LQ_FUNCTION_NAME + 1])
+{
+    name[0] = 0;
+    if (row >= LQ_FUNCTIONS)
+        return 0;
+    const struct lq_function *function = &functions->rows[row];
+    uint64_t word = lq_load(&function->word);
+    if (lq_word_state(word) != LQ_FUNCTION_LIVE || lq_word_generation(word) != generation)
+        return 0;
+    uint64_t text[(LQ_FUNCTION_NAME + 4) / 8];
+    uint32_t bytes = LQ_GET(function->name_bytes);
+    lq_copy_relaxed(text, function->name, sizeof text);
+    lq_order_loads();
+    uint64_t now = lq_load_seq(&function->word);
+    if (lq_word_state(now) != LQ_FUNCTION_LIVE || lq_word_generation(now) != generation || bytes > LQ_FUNCTION_NAME)
+        return 0;
+    memcpy(name, text, bytes);
+    name[bytes] = 0;
+    return bytes;
 }
 
 void lq_functions_release(const struct lq_functions *functions, lq_label me, uint32_t row)

@@ -17,6 +17,7 @@
 
 #define LQ_FUNCTIONS 4096u
 #define LQ_FUNCTION_INLINE 104u
+#define LQ_FUNCTION_NAME 100u
 #define LQ_FUNCTION_IN_BAND 0xffffffffu /* in a slot: the function travels with the arguments */
 
 enum lq_function_state { LQ_FUNCTION_FREE = 0, LQ_FUNCTION_WRITING = 1, LQ_FUNCTION_LIVE = 2 };
@@ -26,11 +27,13 @@ struct lq_function {
     uint32_t kind;   /* of localq.functions; opaque here */
     uint32_t bytes;
     uint32_t block;  /* 0: inline */
-    uint32_t spare;
+    uint32_t name_bytes;
     unsigned char inline_bytes[LQ_FUNCTION_INLINE];
+    unsigned char name[LQ_FUNCTION_NAME + 4]; /* for people: UTF-8 */
+    unsigned char end[24];
 };
 
-_Static_assert(sizeof(struct lq_function) == 128, "a function is two lines");
+_Static_assert(sizeof(struct lq_function) == 256, "a function is four lines");
 
 struct lq_functions {
     struct lq_function *rows;
@@ -46,6 +49,10 @@ uint32_t lq_functions_publish(const struct lq_functions *functions, lq_label me,
 void lq_functions_release(const struct lq_functions *functions, lq_label me, uint32_t row);
 /* Free what `dead` was writing (its block, if any, must have been dropped); what it had published is nobody's then, and freed when no task needs it. Returns labels found. */
 uint32_t lq_functions_recover(const struct lq_functions *functions, lq_label dead);
+/* Name a row in WRITING(me); the name is cut. */
+void lq_functions_name(const struct lq_functions *functions, uint32_t row, const char *name, uint64_t bytes);
+/* The name of a published function. Returns its length; 0: it has none, or is not (or no longer) there. Any number of callers. */
+uint32_t lq_functions_name_of(const struct lq_functions *functions, uint32_t row, uint32_t generation, char name[LQ_FUNCTION_NAME + 1]);
 uint32_t lq_functions_end(const struct lq_functions *functions);
 enum lq_status lq_functions_check(const struct lq_functions *functions);
 

@@ -2,7 +2,10 @@
 /*
  * What becomes of that which a dead process held: lq_space_recover and its parts. MEMORY.md section 5 says why it is right.
  */
-#include "lq_space.h"
+#include "lq_tell.h"
+
+#include <stdio.h>
+#include <string.h>
 
 /* Drop the blocks named in the body, as long as the slot's word is still `word`. */
 static void drop_blocks_for_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, bool args)
@@ -41,23 +44,47 @@ static void settle_done_(const struct lq_space *space, uint32_t index, uint64_t 
     LQ_FAULT("recover:settled");
 }
 
+/* The task that a dead worker had, as it is told. */
+static struct lq_told told_(const struct lq_space *space, uint32_t index, uint64_t word)
+{
+    return lq_told_of(space, index, lq_row_pid(lq_roster_row(&space->roster, lq_word_label(word))));
+}
+
 /* It runs again: under the next generation, and the dead's label until it is in the ring. */
-static void requeue_for_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t crashes,
+static void requeue_for_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, uint32_t crashes, uint32_t cause,
                          struct lq_recovered *recovered)
 {
     uint64_t again = lq_word_next(word, LQ_SLOT_QUEUED, lq_word_label(word), crashes);
+    struct lq_told told = told_(space, index, word);
     if (lq_cas(&lq_space_slot(space, index)->word, word, again)) {
         LQ_FAULT("recover:requeued");
         recovered->requeued++;
+        if (crashes != lq_word_aux(word)) {
+            char text[120];
+            size_t end = strlen(lq_death_in_words(cause & 0xffffu, text, sizeof text));
+            snprintf(text + end, sizeof text - end, "; it runs again");
+            lq_space_tell_again(space, me, &told, text);
+        }
         settle_queued_(space, index, again);
     }
 }
 
+static void tell_judged_(const struct lq_space *space, lq_label me, const struct lq_told *told, enum lq_outcome outcome, uint32_t cause)
+{
+    char text[120];
+    const char *why = outcome == LQ_OUTCOME_CANCELLED ? "it was cancelled, and did not stop"
+                      : outcome == LQ_OUTCOME_TIMEOUT ? "it ran longer than it may, and did not stop"
+                                                      : lq_death_in_words(cause & 0xffffu, text, sizeof text);
+    lq_space_tell_end(space, me, told, outcome, why);
+}
+
 /* It ends here: the verdict says how, because nobody lived to write an outcome. */
-static void judge_(const struct lq_space *space, uint32_t index, uint64_t word, enum lq_outcome outcome, uint32_t cause,
+static void judge_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, enum lq_outcome outcome, uint32_t cause,
                    struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
+    struct lq_told told = told_(space, index, word);
+    lq_store_relaxed(&space->pasts[index].ended_ns, (uint64_t)lq_now_ns());
     lq_slot_judge(slot, word, outcome, cause);
     LQ_FAULT("recover:judged");
     uint64_t done = lq_word_as(word, LQ_SLOT_DONE, lq_word_label(word));
@@ -65,6 +92,7 @@ static void judge_(const struct lq_space *space, uint32_t index, uint64_t word, 
         LQ_FAULT("recover:done");
         recovered->crashed += outcome == LQ_OUTCOME_CRASHED;
         settle_done_(space, index, done);
+        tell_judged_(space, me, &told, outcome, cause);
     }
 }
 
@@ -76,16 +104,16 @@ static void recover_running_(const struct lq_space *space, lq_label me, uint32_t
     enum lq_stop stop = lq_slot_stop(slot); /* it did not, in time, and was killed; or it died before it could */
     drop_blocks_for_(space, me, index, word, false);
     if (stop == LQ_STOP_CANCEL)
-        judge_(space, index, word, LQ_OUTCOME_CANCELLED, cause, recovered);
+        judge_(space, me, index, word, LQ_OUTCOME_CANCELLED, cause, recovered);
     else if (crashes < LQ_GET(slot->max_crashes) && crashes < 15)
-        requeue_for_(space, index, word, crashes + 1, recovered);
+        requeue_for_(space, me, index, word, crashes + 1, cause, recovered);
     else
-        judge_(space, index, word, stop == LQ_STOP_TIMEOUT ? LQ_OUTCOME_TIMEOUT : LQ_OUTCOME_CRASHED, cause, recovered);
+        judge_(space, me, index, word, stop == LQ_STOP_TIMEOUT ? LQ_OUTCOME_TIMEOUT : LQ_OUTCOME_CRASHED, cause, recovered);
 }
 
 /* User code had not begun: not counted as an attempt. But a task that does this to one worker after another is the reason:
    what rebuilds its arguments, say, ends the process. */
-static void recover_claimed_(const struct lq_space *space, uint32_t index, uint64_t word, uint32_t cause,
+static void recover_claimed_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, uint32_t cause,
                              struct lq_recovered *recovered)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
@@ -96,12 +124,12 @@ static void recover_claimed_(const struct lq_space *space, uint32_t index, uint6
     bool is_judged = verdict >> 32 == lq_word_generation(word); /* by another recoverer, who is about to end it */
     if (is_judged || unbegun >= LQ_MOST_UNBEGUN || lq_slot_stop(slot) == LQ_STOP_CANCEL) {
         bool is_cancelled = lq_slot_stop(slot) == LQ_STOP_CANCEL;
-        judge_(space, index, word, is_cancelled ? LQ_OUTCOME_CANCELLED : LQ_OUTCOME_CRASHED, cause, recovered);
+        judge_(space, me, index, word, is_cancelled ? LQ_OUTCOME_CANCELLED : LQ_OUTCOME_CRASHED, cause, recovered);
         return;
     }
     lq_cas(&slot->verdict, verdict, unbegun + 1); /* two recoverers may count one death twice: the bound is no promise */
     LQ_FAULT("recover:counted");
-    requeue_for_(space, index, word, lq_word_aux(word), recovered);
+    requeue_for_(space, me, index, word, lq_word_aux(word), cause, recovered);
 }
 
 static void recover_slot_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, uint32_t cause,
@@ -119,7 +147,7 @@ static void recover_slot_(const struct lq_space *space, lq_label me, uint32_t in
         settle_queued_(space, index, word);
         break;
     case LQ_SLOT_CLAIMED:
-        recover_claimed_(space, index, word, cause, recovered);
+        recover_claimed_(space, me, index, word, cause, recovered);
         break;
     case LQ_SLOT_RUNNING:
         recover_running_(space, me, index, word, cause, recovered);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_roster.h"
 
-#include <string.h>
-
 size_t lq_roster_size(void)
 {
     return sizeof(struct lq_row) * LQ_ROWS;
@@ -22,8 +20,9 @@ enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role,
         LQ_PUT(row->joined_ns, (uint64_t)lq_now_ns());
         lq_store32(&row->wanted, 0);
         lq_store32(&row->missed, 0);
-        memset(&row->counters, 0, sizeof row->counters);
-        lq_store_relaxed(&row->counters.task, ~0ull);
+        lq_store_relaxed(&row->tracks.parked, 0);
+        lq_store_relaxed(&row->tracks.task_since_ns, 0);
+        lq_store_relaxed(&row->tracks.task, ~0ull);
         *label = lq_label_of(index, lq_word_generation(word));
         return LQ_OK;
     }

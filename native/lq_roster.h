@@ -15,16 +15,21 @@
 enum lq_row_state { LQ_ROW_FREE = 0, LQ_ROW_LIVE = 1, LQ_ROW_DEAD = 2 };
 enum lq_role { LQ_ROLE_NONE = 0, LQ_ROLE_CLIENT = 1, LQ_ROLE_SUPERVISOR = 2, LQ_ROLE_WORKER = 3 };
 
-/* What a worker counts. One writer, relaxed stores; for people, decides nothing. */
-struct lq_counters {
-    lq_a64 succeeded;   /* tasks whose function returned */
-    lq_a64 failed;      /* tasks whose function raised */
-    lq_a64 items;       /* items of map chunks among them */
-    lq_a64 run_ns;      /* time spent in user code */
-    lq_a64 parked;      /* times it went to sleep */
-    lq_a64 task;        /* slot << 32 | task generation of the task in hand, ~0 when idle */
+/* What a process is at, and where what it tells ends. One writer, relaxed stores; for people, decides nothing. What it counts: lq_meter.h */
+struct lq_tracks {
+    lq_a64 parked;        /* times it went to sleep */
+    lq_a64 task;          /* slot << 32 | task generation of the task in hand, ~0 when idle */
     lq_a64 task_since_ns; /* CLOCK_MONOTONIC */
+    /* Not reset when the row is taken anew: numbers of events and records are given once, whoever has the row. */
+    lq_a64 journal_end;   /* see lq_journal.h */
+    lq_a64 trace_end;     /* see lq_trace.h */
+    lq_a64 trace_first;
+    lq_a64 trace_since_ns;
+    lq_a32 metered;       /* 1 once its meter was written: the memory of others is not touched by readers */
+    uint32_t spare;
 };
+
+#define LQ_ROW_SUMS 9u /* LQ_SUMS of lq_meter.h */
 
 struct lq_row {
     lq_a64 word;        /* state, aux = role, generation = incarnation; in place of the label the pid, 0: not forked yet */
@@ -35,11 +40,12 @@ struct lq_row {
     _Alignas(LQ_LINE) struct lq_bell bell; /* a client's: rung when a task of its own is done */
     _Alignas(LQ_LINE) lq_a32 wanted; /* a client: slot + 1 that it sleeps for, 0 for any; workers read it before they ring */
     lq_a32 missed;      /* workers set it when the completion ring was full: look through the slots */
-    _Alignas(LQ_LINE) struct lq_counters counters;
+    _Alignas(LQ_LINE) struct lq_tracks tracks;
+    lq_a64 base[LQ_ROW_SUMS]; /* what its meter had when the row was taken */
     _Alignas(LQ_PAIR) unsigned char end[0];
 };
 
-_Static_assert(sizeof(struct lq_row) == 384, "a row is six lines");
+_Static_assert(sizeof(struct lq_row) == 512, "a row is eight lines");
 
 struct lq_roster {
     struct lq_row *rows; /* LQ_ROWS of them */

@@ -80,6 +80,13 @@ bool lq_slot_ask(struct lq_slot *slot, uint32_t task_generation, enum lq_stop wh
     }
 }
 
+bool lq_slot_is_closing(const struct lq_slot *slot, uint32_t task_generation)
+{
+    uint32_t stop = lq_load32_seq(&slot->stop);
+    return stop_for_(stop, task_generation) == LQ_STOP_LATE ||
+           (stop_for_(stop, task_generation) != LQ_STOP_NONE && (stop & LQ_STOP_CLOSED) != 0);
+}
+
 void lq_slot_forgive(struct lq_slot *slot)
 {
     uint32_t stop = lq_load32(&slot->stop);

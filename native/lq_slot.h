@@ -92,7 +92,7 @@ struct lq_slot {
     uint32_t limit_ms;      /* how long a run may last, 0: for ever */
     uint32_t expires_ms;    /* of lq_space_ms: not to be started after that, 0: never expires */
     uint32_t due_ms;        /* of lq_space_ms: not to be started before that, 0: at once */
-    uint32_t spare;         /* keeps the inline bytes on a multiple of eight */
+    lq_a32 watch;           /* the generation of the task whose end and notes somebody wants to be woken for; see lq_tell.h */
     unsigned char args[LQ_INLINE_BYTES];
     unsigned char result[LQ_INLINE_BYTES];
 };
@@ -173,6 +173,8 @@ bool lq_slot_condemn(struct lq_slot *slot, uint32_t task_generation, lq_label wo
  * Death:    before the word is DONE, recovery takes this for no request.
  */
 bool lq_slot_close(struct lq_slot *slot);
+/* Its run has ended, and its outcome is about to be told, or it is about to run again. */
+bool lq_slot_is_closing(const struct lq_slot *slot, uint32_t task_generation);
 /* A run begins: that the last one was too long, or had ended, is past. */
 void lq_slot_forgive(struct lq_slot *slot);
 

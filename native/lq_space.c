@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lq_tell.h"
+
 #define HUGE_FROM (64u << 20) /* bytes of an arena that may have huge pages: small ones would be held by a few of them */
 /* Tasks of this length or shorter count as brisk: whoever runs one is back sooner than a sleeper would be awake. */
 #define BRISK_DEPTH 32u /* ... unless more than this wait: then the work is worth another worker */
@@ -14,7 +16,8 @@
 /* ------------------------------------------------------------------------------------------------------- layout */
 
 struct layout_ {
-    uint64_t roster, reports, functions, rings, completions, slots, pins, spans, stocks, blocks, end;
+    uint64_t roster, reports, functions, rings, completions, slots, pins, spans, stocks, blocks, meters, journals, notes, pasts,
+        traces, end;
 };
 
 static uint64_t place_(uint64_t *at, uint64_t bytes)
@@ -43,6 +46,11 @@ static struct layout_ layout_of_(uint32_t slots, uint32_t queues, uint32_t ring_
     layout.spans = place_(&at, lq_arena_spans_size(spans));
     layout.stocks = place_(&at, lq_arena_stocks_size(spans));
     layout.blocks = place_(&at, lq_arena_blocks_size(spans));
+    layout.meters = place_(&at, lq_meters_size());
+    layout.journals = place_(&at, lq_journals_size());
+    layout.notes = place_(&at, lq_notes_size(slots));
+    layout.pasts = place_(&at, sizeof(struct lq_past) * (size_t)slots);
+    layout.traces = place_(&at, lq_traces_size());
     layout.end = at;
     return layout;
 }
@@ -80,6 +88,11 @@ static void view_(struct lq_space *space, const struct lq_header *header)
         lq_ring_view(&space->completions[row], base + layout.completions + row * ring_bytes, header->ring_order);
     space->slots = (struct lq_slots){(struct lq_slot *)(void *)(base + layout.slots), &space->header->slots_fresh,
                                      header->slots};
+    space->meters = (struct lq_meter *)(void *)(base + layout.meters);
+    space->journals = (struct lq_journals){(struct lq_event *)(void *)(base + layout.journals), space->roster.rows};
+    space->notes = (struct lq_notes){(struct lq_note *)(void *)(base + layout.notes)};
+    space->pasts = (struct lq_past *)(void *)(base + layout.pasts);
+    space->traces = (struct lq_traces){(struct lq_record *)(void *)(base + layout.traces), space->roster.rows, &space->header->trace};
     space->arena = (struct lq_arena){
         .spans = (struct lq_span *)(void *)(base + layout.spans),
         .blocks = (struct lq_block *)(void *)(base + layout.blocks),
@@ -187,8 +200,14 @@ void lq_space_close(struct lq_space *space)
 enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t pid, lq_label *label)
 {
     enum lq_status status = lq_roster_join(&space->roster, role, pid, label);
-    if (status != LQ_OK || role != LQ_ROLE_CLIENT)
+    if (status != LQ_OK)
         return status;
+    struct lq_row *row = lq_roster_row(&space->roster, *label);
+    if (lq_load32(&row->tracks.metered) != 0) /* what others in this row have counted is not this one's */
+        for (uint32_t i = 0; i < LQ_SUMS; i++)
+            lq_store_relaxed(&row->base[i], lq_load_relaxed(&space->meters[lq_label_row(*label)].sums[i]));
+    if (role != LQ_ROLE_CLIENT)
+        return LQ_OK;
     const struct lq_ring *ring = &space->completions[lq_label_row(*label)];
     if (lq_load(ring->head) == 0)
         lq_ring_init(ring); /* the row's first client; what an earlier one left behind is passed over by lq_client_reap */
@@ -285,11 +304,14 @@ bool lq_space_settle_cancelled(const struct lq_space *space, lq_label me, uint32
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     uint64_t done = lq_word_as(word, LQ_SLOT_DONE, me);
+    struct lq_told told = lq_told_of(space, index, 0);
     lq_slot_judge(slot, word, LQ_OUTCOME_CANCELLED, 0);
     LQ_FAULT("settle_cancelled:judged");
+    lq_store_relaxed(&space->pasts[index].ended_ns, (uint64_t)lq_now_ns());
     if (!lq_cas(&slot->word, word, done))
         return false;
     LQ_FAULT("settle_cancelled:done");
+    lq_space_tell_end(space, me, &told, LQ_OUTCOME_CANCELLED, "cancelled before it began");
     lq_label client = LQ_GET(slot->client);
     if (lq_roster_is_live(&space->roster, client))
         lq_space_announce(space, index, lq_word_generation(word), client);
@@ -314,12 +336,21 @@ void lq_space_call_worker(const struct lq_space *space, const struct lq_ring *ri
 
 /* --------------------------------------------------------------------------------------------------- eviction */
 
-bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns)
+/* When its task ended. Where no worker lived to say so (cancelled, or crashed), who settled it did. */
+static uint64_t ended_ns_(const struct lq_space *space, uint32_t index, const struct lq_slot *slot)
+{
+    uint64_t done_ns = LQ_GET(slot->done_ns);
+    if (done_ns != 0)
+        return done_ns;
+    uint64_t submit_ns = LQ_GET(slot->submit_ns);
+    uint64_t ended_ns = lq_load_relaxed(&space->pasts[index].ended_ns);
+    return ended_ns > submit_ns ? ended_ns : submit_ns; /* that of an earlier task says nothing */
+}
+
+bool lq_space_is_expired(const struct lq_space *space, uint32_t index, const struct lq_slot *slot, int64_t now_ns)
 {
     uint64_t ttl_ms = space->header->sizes.ttl_ms;
-    uint64_t done_ns = LQ_GET(slot->done_ns);
-    uint64_t since_ns = done_ns != 0 ? done_ns : LQ_GET(slot->submit_ns); /* no end: cancelled, or crashed */
-    return ttl_ms != 0 && (uint64_t)now_ns > since_ns + ttl_ms * 1000000u;
+    return ttl_ms != 0 && (uint64_t)now_ns > ended_ns_(space, index, slot) + ttl_ms * 1000000u;
 }
 
 /*
@@ -329,13 +360,14 @@ bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slo
  *           (blocks first) would let readers take another task's bytes for this one's.
  */
 enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
-                              uint64_t word)
+                              uint64_t word, enum lq_gone why)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
     if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_cas(&slot->word, word, lq_word_next(word, LQ_SLOT_WRITING, me, 0)))
         return LQ_MISSING;
     lq_order_stores(); /* readers must see the swap before anything that the next task writes */
     LQ_FAULT("evict:claimed");
+    lq_past_let_go(&space->pasts[index], slot->task_generation, why);
     if (slot->result_block != LQ_NO_BLOCK)
         lq_arena_drop(&space->arena, cache, me, slot->result_block, lq_backref(LQ_HOLDER_RESULT, index, slot->task_generation));
     if (slot->args_block != LQ_NO_BLOCK)
@@ -370,7 +402,7 @@ static bool evict_oldest_(const struct lq_space *space, lq_label me, bool with_b
         }
         if (oldest_ns == UINT64_MAX)
             return false;
-        if (lq_space_evict(space, NULL, me, *index, oldest_word) == LQ_OK)
+        if (lq_space_evict(space, NULL, me, *index, oldest_word, LQ_GONE_EVICTED) == LQ_OK)
             return true;
     }
 }
@@ -454,9 +486,9 @@ uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
             lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY));
             word = lq_load(&slot->word);
         }
-        if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_space_is_expired(space, slot, now_ns))
+        if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_space_is_expired(space, index, slot, now_ns))
             continue;
-        if (lq_space_evict(space, NULL, me, index, word) != LQ_OK)
+        if (lq_space_evict(space, NULL, me, index, word, LQ_GONE_EXPIRED) != LQ_OK)
             continue;
         free_evicted_(space, index);
         swept++;
@@ -514,13 +546,15 @@ void lq_space_row(const struct lq_space *space, uint32_t index, struct lq_row_re
         .label = lq_label_of(index % LQ_ROWS, lq_word_generation(word)),
         .started = lq_row_started(row),
         .ready = LQ_GET(row->ready),
-        .succeeded = lq_load_relaxed(&row->counters.succeeded),
-        .failed = lq_load_relaxed(&row->counters.failed),
-        .items = lq_load_relaxed(&row->counters.items),
-        .run_ns = lq_load_relaxed(&row->counters.run_ns),
-        .task = lq_load_relaxed(&row->counters.task),
-        .task_since_ns = lq_load_relaxed(&row->counters.task_since_ns),
+        .joined_ns = LQ_GET(row->joined_ns),
+        .task = lq_load_relaxed(&row->tracks.task),
+        .task_since_ns = lq_load_relaxed(&row->tracks.task_since_ns),
     };
+    for (uint32_t i = 0; i < LQ_SUMS && lq_load32(&row->tracks.metered) != 0; i++) {
+        uint64_t sum = lq_load_relaxed(&space->meters[index % LQ_ROWS].sums[i]);
+        uint64_t base = lq_load_relaxed(&row->base[i]);
+        reading->sums[i] = sum > base ? sum - base : 0; /* base: it may be on its way */
+    }
     if (reading->state == LQ_ROW_LIVE && reading->role == LQ_ROLE_CLIENT) /* of others no memory is touched */
         reading->unread = lq_ring_depth(&space->completions[index % LQ_ROWS]);
 }

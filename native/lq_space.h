@@ -11,14 +11,19 @@
 #include "lq_arena.h"
 #include "lq_bell.h"
 #include "lq_function.h"
+#include "lq_journal.h"
+#include "lq_meter.h"
+#include "lq_note.h"
+#include "lq_past.h"
 #include "lq_report.h"
 #include "lq_ring.h"
 #include "lq_roster.h"
 #include "lq_segment.h"
 #include "lq_slot.h"
+#include "lq_trace.h"
 
 #define LQ_MAGIC 0x31716c61636f6cull /* "localq1" */
-#define LQ_LAYOUT_VERSION 4u
+#define LQ_LAYOUT_VERSION 5u
 #define LQ_PRIORITIES 4u
 #define LQ_MAX_QUEUES 16u
 
@@ -64,6 +69,7 @@ struct lq_header {
     lq_a32 workers;    /* as configured; a hint for spinning */
     lq_a32 tallies[LQ_TALLIES]; /* for people; who recovers counts */
     lq_a64 look_ns;    /* CLOCK_MONOTONIC: when the supervisor looks by itself, see lq_look.h */
+    struct lq_trace trace;
     _Alignas(LQ_LINE) lq_a64 slots_fresh;
     _Alignas(LQ_LINE) lq_a64 arena_used;
     lq_a64 functions_used;
@@ -81,6 +87,11 @@ struct lq_space {
     struct lq_arena arena;
     struct lq_ring rings[LQ_MAX_QUEUES][LQ_PRIORITIES];
     struct lq_ring completions[LQ_ROWS];
+    struct lq_meter *meters; /* LQ_ROWS of them */
+    struct lq_journals journals;
+    struct lq_notes notes;
+    struct lq_past *pasts;   /* one for each slot */
+    struct lq_traces traces;
     uint32_t queues;
 };
 
@@ -159,15 +170,17 @@ enum lq_status lq_space_check(const struct lq_space *space, char *problem, size_
 enum lq_status lq_space_read(const struct lq_space *space, uint32_t index, uint32_t task_generation, struct lq_slot *copy);
 /* Does the slot still hold what `copy` was taken from? After bytes were copied from the block that it names. */
 bool lq_space_is_current(const struct lq_space *space, uint32_t index, const struct lq_slot *copy);
-/* Has this cached result outlived its time? */
-bool lq_space_is_expired(const struct lq_space *space, const struct lq_slot *slot, int64_t now_ns);
+/* Has this cached result outlived its time? `slot`: number `index`, or a copy of it. */
+bool lq_space_is_expired(const struct lq_space *space, uint32_t index, const struct lq_slot *slot, int64_t now_ns);
 
 /* One row, for people. */
 struct lq_row_reading {
     uint32_t state, role, pid, ready;
     lq_label label;
     uint64_t started; /* see lq_row_started */
-    uint64_t succeeded, failed, items, run_ns, task, task_since_ns;
+    uint64_t joined_ns;
+    uint64_t sums[LQ_SUMS]; /* counted since the row was taken */
+    uint64_t task, task_since_ns;
     uint64_t unread; /* a client: finished tasks that it has not reaped */
 };
 
@@ -193,9 +206,9 @@ bool lq_space_relieve(struct lq_space *space, lq_label me);
 /* Slots are short: the cached result that ended first, whoever's, gives way: its slot is WRITING(me). LQ_OK or LQ_EMPTY. */
 enum lq_status lq_space_take_over(struct lq_space *space, lq_label me, uint32_t *index);
 
-/* CACHED -> WRITING(me), generation + 1, and its blocks dropped. LQ_OK or LQ_MISSING. */
+/* CACHED -> WRITING(me), generation + 1, and its blocks dropped; why is remembered. LQ_OK or LQ_MISSING. */
 enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cache *cache, lq_label me, uint32_t index,
-                              uint64_t word);
+                              uint64_t word, enum lq_gone why);
 /*
  * CANCELLED -> DONE, and its client is told. `word` says CANCELLED, and no cell is owed for it. (No other state will do: the
  * verdict comes first, and must be true whatever happens next.) False: the word has changed.

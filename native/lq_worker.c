@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_worker.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FAIR_EVERY 64u
@@ -14,8 +16,17 @@
 enum lq_status lq_worker_init(struct lq_worker *worker, struct lq_space *space, lq_label me, uint32_t pid)
 {
     *worker = (struct lq_worker){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS, .nap_ns = NAP_LEAST_NS};
+    worker->meter = lq_space_meter(space, me);
+    worker->known = calloc(LQ_FUNCTIONS, sizeof *worker->known);
     worker->ours = lq_mark_create();
-    return worker->ours != NULL ? LQ_OK : LQ_SYSTEM;
+    if (worker->known != NULL && worker->ours != NULL)
+        return LQ_OK;
+    lq_mark_destroy(worker->ours);
+    free(worker->known);
+    worker->ours = NULL;
+    worker->known = NULL;
+    errno = ENOMEM;
+    return LQ_SYSTEM;
 }
 
 bool lq_worker_is_ours(const struct lq_worker *worker)
@@ -31,6 +42,77 @@ void lq_worker_end(struct lq_worker *worker)
     lq_arena_cool(&worker->space->arena, &worker->cache, worker->me);
     lq_mark_destroy(worker->ours);
     worker->ours = NULL;
+    free(worker->known);
+    worker->known = NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------- counting and tracing */
+
+/* Where the function of a task is counted. A look-up by its name only when it is first met. */
+static struct lq_calls *calls_of_(struct lq_worker *worker, const struct lq_slot *slot)
+{
+    if (slot->function >= LQ_FUNCTIONS || worker->known == NULL)
+        return &worker->meter->calls[0];
+    struct lq_known *known = &worker->known[slot->function];
+    if (known->entry == 0 || known->generation != slot->function_generation) {
+        struct lq_calls *calls = lq_space_calls(worker->space, worker->me, slot->function, slot->function_generation);
+        known->generation = slot->function_generation;
+        known->entry = (uint32_t)(calls - worker->meter->calls) + 1;
+    }
+    return &worker->meter->calls[known->entry - 1];
+}
+
+/* While tasks are traced: when this one was taken. Noted beside its slot, for a worker may have several. */
+static void note_taken_(struct lq_worker *worker, uint32_t index)
+{
+    struct lq_note *note = &worker->space->notes.notes[index];
+    int64_t now = lq_now_ns();
+    if (!lq_traces_is_on(&worker->space->traces, now))
+        return;
+    LQ_PUT(note->taken_ns, (uint64_t)now);
+    LQ_PUT(note->taken_generation, lq_space_slot(worker->space, index)->task_generation);
+}
+
+/* Before the slot is given away. */
+static void record_(struct lq_worker *worker, uint32_t index, uint64_t sent_ns)
+{
+    const struct lq_slot *slot = lq_space_slot(worker->space, index);
+    const struct lq_note *note = &worker->space->notes.notes[index];
+    uint64_t ended_ns = worker->ended_ns;
+    worker->ended_ns = 0;
+    if (!lq_traces_is_on(&worker->space->traces, (int64_t)sent_ns))
+        return;
+    struct lq_record record = {
+        .slot = index,
+        .task_generation = slot->task_generation,
+        .function = slot->function,
+        .function_generation = slot->function_generation,
+        .pid = worker->pid,
+        .attempt = slot->attempt,
+        .items = lq_slot_items_begun(slot),
+        .bytes_in = slot->args_bytes,
+        .bytes_out = slot->result_bytes,
+        .kind = slot->kind,
+        .outcome = slot->outcome,
+        .submit_ns = slot->submit_ns,
+        .taken_ns = note->taken_generation == slot->task_generation ? note->taken_ns : 0,
+        .begun_ns = slot->start_ns,
+        .ended_ns = ended_ns >= slot->start_ns ? ended_ns : sent_ns,
+        .sent_ns = sent_ns,
+    };
+    lq_traces_record(&worker->space->traces, worker->me, &record);
+}
+
+void lq_worker_tell(struct lq_worker *worker, enum lq_event_kind kind, uint32_t index, uint32_t task_generation, const char *text)
+{
+    lq_space_tell(worker->space, worker->me, kind, worker->pid, index, task_generation, text);
+}
+
+/* Since when a task waits: since its submission, or the time that it was due. */
+static uint64_t waits_since_(const struct lq_worker *worker, const struct lq_slot *slot)
+{
+    uint64_t due_ns = slot->due_ms != 0 ? worker->space->header->epoch_ns + slot->due_ms * 1000000ull : 0;
+    return due_ns > slot->submit_ns ? due_ns : slot->submit_ns;
 }
 
 /*
@@ -59,6 +141,8 @@ static enum lq_status claim_(struct lq_worker *worker, const struct lq_ring *rin
                 LQ_FAULT("claim:claimed");
                 LQ_PUT(slot->worker_pid, worker->pid);
                 lq_ring_advance(ring, &entry);
+                if (lq_traces_may_be_on(&worker->space->traces))
+                    note_taken_(worker, entry.index);
                 *index = entry.index;
                 return LQ_OK;
             }
@@ -88,6 +172,8 @@ enum lq_status lq_worker_claim(struct lq_worker *worker, uint32_t index, uint32_
     }
     LQ_FAULT("worker_claim:claimed");
     LQ_PUT(slot->worker_pid, worker->pid);
+    if (lq_traces_may_be_on(&worker->space->traces))
+        note_taken_(worker, index);
     return LQ_OK;
 }
 
@@ -204,8 +290,7 @@ enum lq_status lq_worker_take(struct lq_worker *worker, int64_t timeout_ns, uint
         if (lq_load32_seq(&header->phase) != LQ_PHASE_OPEN)
             status = LQ_STOPPED;
         else {
-            struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
-            lq_store_relaxed(&counters->parked, lq_load_relaxed(&counters->parked) + 1);
+            lq_count(&lq_roster_row(&worker->space->roster, worker->me)->tracks.parked, 1);
             lq_arena_ease(&worker->space->arena, &worker->cache, worker->me);
             status = lq_bell_sleep(bell, key, worker->nap_ns < timeout_ns ? worker->nap_ns : timeout_ns);
             worker->nap_ns = status == LQ_TIMEOUT && worker->nap_ns < NAP_MOST_NS ? worker->nap_ns * 2 : worker->nap_ns;
@@ -246,8 +331,9 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
     struct lq_bell *bell = &space->header->bell;
-    struct lq_counters *counters = &lq_roster_row(&space->roster, worker->me)->counters;
-    int64_t now = worker->free_ns >= (int64_t)slot->submit_ns ? worker->free_ns : lq_now_ns();
+    struct lq_tracks *tracks = &lq_roster_row(&space->roster, worker->me)->tracks;
+    bool is_exact = worker->free_ns < (int64_t)slot->submit_ns || lq_traces_may_be_on(&space->traces);
+    int64_t now = is_exact ? lq_now_ns() : worker->free_ns;
     const struct lq_ring *ring;
     LQ_PUT(slot->start_ns, (uint64_t)now);
     LQ_PUT(slot->attempt, slot->attempt + 1);
@@ -255,11 +341,15 @@ void lq_worker_start(struct lq_worker *worker, uint32_t index, uint64_t expected
     lq_slot_forgive(slot);
     /* A run that crashed may have named a block that recovery has freed since, but recovery writes no body. */
     LQ_PUT(slot->result_block, LQ_NO_BLOCK);
-    lq_store_relaxed(&counters->task_since_ns, (uint64_t)now);
-    lq_store_relaxed(&counters->task, (uint64_t)index << 32 | slot->task_generation);
+    lq_store_relaxed(&tracks->task_since_ns, (uint64_t)now);
+    lq_store_relaxed(&tracks->task, (uint64_t)index << 32 | slot->task_generation);
     uint64_t word = lq_load_relaxed(&slot->word);
     lq_store(&slot->word, lq_word_as(word, LQ_SLOT_RUNNING, worker->me)); /* plain: the label says it is ours */
     LQ_FAULT("worker_start:running");
+    if (slot->attempt == 1) {
+        uint64_t since = waits_since_(worker, slot);
+        lq_meter_waited(worker->meter, calls_of_(worker, slot), (uint64_t)now > since ? (uint64_t)now - since : 0);
+    }
     if (slot->limit_ms != 0)
         lq_space_expect(space, (uint64_t)now + slot->limit_ms * 1000000ull);
     bool brisk = expected_ns != 0 && expected_ns < BRISK_NS;
@@ -307,6 +397,7 @@ static void hand_over_(struct lq_worker *worker, uint32_t index)
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
     lq_label client = slot->client; /* read before the slot is given away */
+    bool is_watched = lq_slot_is_watched(slot); /* and after the run was closed: see lq_space_wait_note */
     uint64_t word = lq_load_relaxed(&slot->word);
     uint64_t done = lq_word_as(word, LQ_SLOT_DONE, worker->me);
     lq_store(&slot->word, done); /* plain: the label says it is ours */
@@ -315,6 +406,8 @@ static void hand_over_(struct lq_worker *worker, uint32_t index)
         lq_space_announce(worker->space, index, lq_word_generation(word), client);
     else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
         lq_cas(&slot->word, done, lq_word_as(done, LQ_SLOT_CACHED, LQ_NOBODY));
+    if (is_watched)
+        lq_note_call(&worker->space->notes.notes[index]);
 }
 
 void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome)
@@ -325,7 +418,18 @@ void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome ou
     LQ_PUT(slot->result_block, LQ_NO_BLOCK); /* as in lq_worker_start */
     LQ_PUT(slot->result_bytes, 0u);
     LQ_PUT(slot->outcome, (uint8_t)outcome);
+    LQ_PUT(slot->done_ns, (uint64_t)lq_now_ns());
+    uint32_t task = slot->task_generation;
+    struct lq_calls *calls = calls_of_(worker, slot);
     hand_over_(worker, index);
+    if (outcome == LQ_OUTCOME_CANCELLED) {
+        lq_meter_add(worker->meter, LQ_SUM_CANCELLED, 1);
+        lq_worker_tell(worker, LQ_EVENT_CANCELLED, index, task, "cancelled before it began");
+    } else {
+        lq_meter_add(worker->meter, LQ_SUM_FAILED, 1);
+        lq_count(&calls->sums[LQ_CALLS_FAILED], 1);
+        lq_worker_tell(worker, LQ_EVENT_FAILURE, index, task, "it was not started in time");
+    }
 }
 
 /*
@@ -337,9 +441,12 @@ void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome ou
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes)
 {
     struct lq_slot *slot = lq_space_slot(worker->space, index);
-    struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
+    struct lq_meter *meter = worker->meter;
+    struct lq_calls *calls = calls_of_(worker, slot);
     int64_t now = lq_now_ns();
     uint64_t ran = (uint64_t)now - slot->start_ns;
+    uint32_t task = slot->task_generation;
+    uint32_t args_bytes = slot->args_bytes;
     if (!lq_slot_close(slot)) {
         outcome = LQ_OUTCOME_CANCELLED;
         result_bytes = 0;
@@ -349,11 +456,23 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     LQ_PUT(slot->outcome, (uint8_t)outcome);
     LQ_PUT(slot->result_format, format);
     LQ_PUT(slot->result_bytes, result_bytes);
+    if (lq_traces_may_be_on(&worker->space->traces))
+        record_(worker, index, (uint64_t)now);
     hand_over_(worker, index); /* [W2] */
-    lq_a64 *count = outcome == LQ_OUTCOME_SUCCESS ? &counters->succeeded : &counters->failed;
-    lq_store_relaxed(count, lq_load_relaxed(count) + 1);
-    lq_store_relaxed(&counters->run_ns, lq_load_relaxed(&counters->run_ns) + ran);
-    lq_store_relaxed(&counters->task, ~0ull);
+    if (outcome == LQ_OUTCOME_SUCCESS) {
+        lq_meter_add(meter, LQ_SUM_SUCCEEDED, 1);
+        lq_count(&calls->sums[LQ_CALLS_SUCCEEDED], 1);
+    } else if (outcome == LQ_OUTCOME_CANCELLED) {
+        lq_meter_add(meter, LQ_SUM_CANCELLED, 1);
+        lq_worker_tell(worker, LQ_EVENT_CANCELLED, index, task, "stopped, because it was cancelled");
+    } else {
+        lq_meter_add(meter, LQ_SUM_FAILED, 1);
+        lq_count(&calls->sums[LQ_CALLS_FAILED], 1);
+    }
+    lq_meter_add(meter, LQ_SUM_BYTES_IN, args_bytes);
+    lq_meter_add(meter, LQ_SUM_BYTES_OUT, result_bytes);
+    lq_meter_ran(meter, calls, ran);
+    lq_store_relaxed(&lq_roster_row(&worker->space->roster, worker->me)->tracks.task, ~0ull);
     worker->free_ns = now;
     return ran;
 }
@@ -363,10 +482,16 @@ void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t ite
     lq_store32_relaxed(&lq_space_slot(worker->space, index)->items_begun, item + 1);
 }
 
-void lq_worker_count_items(struct lq_worker *worker, uint64_t items)
+void lq_worker_count_items(struct lq_worker *worker, uint32_t index, uint64_t items)
 {
-    struct lq_counters *counters = &lq_roster_row(&worker->space->roster, worker->me)->counters;
-    lq_store_relaxed(&counters->items, lq_load_relaxed(&counters->items) + items);
+    lq_meter_add(worker->meter, LQ_SUM_ITEMS, items);
+    lq_count(&calls_of_(worker, lq_space_slot(worker->space, index))->sums[LQ_CALLS_ITEMS], items);
+}
+
+void lq_worker_count_retry(struct lq_worker *worker, uint32_t index)
+{
+    lq_meter_add(worker->meter, LQ_SUM_RETRIED, 1);
+    lq_count(&calls_of_(worker, lq_space_slot(worker->space, index))->sums[LQ_CALLS_RETRIED], 1);
 }
 
 /* RUNNING -> DELAYED: to run again, but later. Nobody owes anything for it. */
@@ -386,6 +511,8 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_
 {
     struct lq_space *space = worker->space;
     struct lq_slot *slot = lq_space_slot(space, index);
+    uint64_t now = (uint64_t)lq_now_ns();
+    lq_meter_ran(worker->meter, calls_of_(worker, slot), now > slot->start_ns ? now - slot->start_ns : 0);
     lq_slot_close(slot); /* whoever takes it next sees whether it was cancelled */
     if (slot->result_block != LQ_NO_BLOCK) {
         lq_arena_drop(&space->arena, &worker->cache, worker->me, slot->result_block,
@@ -403,5 +530,5 @@ void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_
         if (!push_requeued_(worker, index, again))
             worker->owes = true;
     }
-    lq_store_relaxed(&lq_roster_row(&space->roster, worker->me)->counters.task, ~0ull);
+    lq_store_relaxed(&lq_roster_row(&space->roster, worker->me)->tracks.task, ~0ull);
 }

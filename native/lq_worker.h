@@ -5,6 +5,12 @@
  * What a worker does with a Space: take -> start -> (store_result) -> finish, or requeue. One thread.
  */
 #include "lq_look.h"
+#include "lq_tell.h"
+
+struct lq_known {
+    uint32_t generation;
+    uint32_t entry; /* + 1; 0: not known yet */
+};
 
 struct lq_worker {
     struct lq_space *space;
@@ -16,6 +22,9 @@ struct lq_worker {
     bool owes;         /* a ring was full when a task was requeued: words QUEUED(me) wait for their push */
     uint32_t spin_ns;
     int64_t nap_ns;    /* how long the next sleep lasts at most; doubles while nothing comes */
+    struct lq_meter *meter;
+    struct lq_known *known; /* of each row of the function table: which entry of the meter's counts it */
+    uint64_t ended_ns; /* while tasks are traced: when the code of the one in hand ended */
     int64_t free_ns;   /* when the last task ended, if no sleep came after it: saves a clock reading */
 };
 
@@ -57,8 +66,19 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
 void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome);
 /* Item number `item` of a chunk begins. */
 void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item);
-/* A map chunk of so many items was run. */
-void lq_worker_count_items(struct lq_worker *worker, uint64_t items);
+/* The task in hand is a map chunk, of which so many items were run. */
+void lq_worker_count_items(struct lq_worker *worker, uint32_t index, uint64_t items);
+/* The task in hand has failed, and is about to be requeued for another try. */
+void lq_worker_count_retry(struct lq_worker *worker, uint32_t index);
+/* The code of the task in hand has ended, and what it returned is about to be encoded: for the trace. */
+static inline void lq_worker_end_code(struct lq_worker *worker)
+{
+    if (lq_traces_may_be_on(&worker->space->traces))
+        worker->ended_ns = (uint64_t)lq_now_ns();
+}
+
+/* An event of a task of this worker's; `index` of a slot, and task generation 0: of none. */
+void lq_worker_tell(struct lq_worker *worker, enum lq_event_kind kind, uint32_t index, uint32_t task_generation, const char *text);
 /* RUNNING -> QUEUED, to run again (a retry after an exception); after `delay_ms`, if that is not 0. */
 void lq_worker_requeue(struct lq_worker *worker, uint32_t index, uint32_t delay_ms);
 

@@ -248,7 +248,7 @@ cdef class Space:
             return None
         return {"row": index, "label": r.label, "live": r.state == 1, "role": r.role, "pid": r.pid, "started": r.started,
                 "ready": bool(r.ready),
-                "succeeded": r.succeeded, "failed": r.failed, "items": r.items, "run_ns": r.run_ns,
+                "joined_ns": r.joined_ns, **summed(r.sums, SUMS),
                 "task": None if r.task == <uint64_t>-1 else (r.task >> 32, r.task & 0xffffffff),
                 "task_since_ns": r.task_since_ns, "unread": r.unread}
 
@@ -332,6 +332,153 @@ cdef class Space:
         """The name of a task: its queue, its slot, its generation."""
         return f"{self.space.header.identity & 0xffffffff:08x}-{index:x}-{generation:x}"
 
+    # ---- what processes tell
+
+    def meters(self):
+        """What all processes have counted since the Space began: sums, and histograms "wait" and "run" (see METER_BOUNDS)."""
+        cdef lq_meter_reading *r = <lq_meter_reading *>PyMem_Calloc(1, sizeof(lq_meter_reading))
+        if r == NULL:
+            raise MemoryError
+        try:
+            lq_space_meters(&self.space, r)
+            return {**summed(r.sums, SUMS), "wait": [r.wait[i] for i in range(<int>LQ_BUCKETS)],
+                    "run": [r.run[i] for i in range(<int>LQ_BUCKETS)]}
+        finally:
+            PyMem_Free(r)
+
+    def functions(self):
+        """The same by functions: a dict for each name, merged over all processes; the histogram "run" is by FUNCTION_BOUNDS."""
+        found = {}
+        for row in range(1, LQ_ROWS):
+            if lq_space_is_metered(&self.space, row):
+                add_calls(found, &self.space.meters[<Py_ssize_t>row])
+        return list(found.values())
+
+    def function_name(self, uint32_t row, uint32_t generation):
+        """Of a published function; None when it is not (or no longer) in the table, or travels with its calls."""
+        cdef char name[128]
+        cdef uint32_t length = lq_functions_name_of(&self.space.functions, row, generation, name)
+        return text_of(<unsigned char *>name, length) if length != 0 else None
+
+    def name_of(self, uint32_t index, uint32_t task_generation):
+        """The name of the function that a task calls; None when that is not known (any more)."""
+        cdef lq_slot copy
+        if lq_space_read(&self.space, index, task_generation, &copy) != LQ_OK:
+            return None
+        return self.function_name(copy.function, copy.function_generation)
+
+    def running(self):
+        """Every task in a worker's hands."""
+        cdef lq_slot copy
+        cdef uint32_t index, pid = 0
+        cdef uint32_t used = lq_slots_used(&self.space.slots)
+        found = []
+        for index in range(used):
+            if lq_space_in_hand(&self.space, index, &copy, &pid) != LQ_OK:
+                continue
+            runs = lq_slot_state_of(&copy) == LQ_SLOT_RUNNING
+            found.append({"slot": index, "task_generation": copy.task_generation, "pid": pid,
+                          "function": self.function_name(copy.function, copy.function_generation),
+                          "state": "running" if runs else "claimed", "attempt": copy.attempt, "queue": copy.queue,
+                          "priority": copy.priority, "submit_ns": copy.submit_ns, "start_ns": copy.start_ns if runs else 0,
+                          "limit_ms": copy.limit_ms, "kind": copy.kind, "items_begun": lq_slot_items_begun(&copy)})
+        return found
+
+    def notes(self, uint32_t slot, uint32_t task_generation):
+        """(seq, progress, message) that a task has told of itself last; None: nothing, or the slot serves another."""
+        cdef lq_note copy
+        cdef uint32_t seq = 0
+        if lq_space_read_note(&self.space, slot, task_generation, &copy, &seq) != LQ_OK:
+            return None
+        return seq, progress_of(copy.progress), None if copy.message_bytes == LQ_NO_MESSAGE else text_of(copy.message, copy.message_bytes)
+
+    def wait_note(self, uint32_t slot, uint32_t task_generation, uint32_t seq, double timeout):
+        """Sleep until the note has another seq (0: none yet) or the task has ended: True; or for `timeout` seconds: False. Who
+        does not watch it (Client.watch) sees either a tenth of a second late."""
+        cdef int64_t until = lq_now_ns() + <int64_t>(max(0.0, min(timeout, 1e9)) * NS)
+        cdef lq_status status
+        while True:
+            with nogil:
+                status = lq_space_wait_note(&self.space, slot, task_generation, seq, until - lq_now_ns())
+            if status == LQ_INTERRUPTED:
+                PyErr_CheckSignals()
+                continue
+            return status == LQ_OK
+
+    def tell(self, uint32_t label, str kind not None, str text not None, uint32_t pid=0):
+        """Append an event to the journal, by the process of that label: its own, or of another of which it knows. The text is cut."""
+        cdef lq_event event
+        memset(&event, 0, sizeof(event))
+        if kind not in EVENT_KINDS:
+            raise ValueError(f"{kind!r} is no kind of event: {', '.join(EVENT_KINDS[1:])}")
+        event.kind, event.pid = <uint32_t>EVENT_KINDS.index(kind), pid
+        encoded = as_text(text)
+        lq_journals_tell(&self.space.journals, label, &event, <char *>encoded, len(encoded))
+
+    def journal(self):
+        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text). Task generation 0: of no
+        task."""
+        cdef lq_event event
+        cdef uint64_t end, number
+        found = []
+        for row in range(1, LQ_ROWS):
+            end = lq_journals_end(&self.space.journals, row)
+            number = end - LQ_EVENTS if end > LQ_EVENTS else 0
+            while number < end:
+                if lq_journals_read(&self.space.journals, row, number, &event) == LQ_OK:
+                    found.append((event.at_ns, EVENT_KINDS[event.kind], event.pid, event.slot, event.task_generation,
+                                  text_of(event.text, event.text_bytes)))
+                number += 1
+        found.sort()
+        return found
+
+    def gone(self, uint32_t slot, uint32_t task_generation):
+        """Why the result of that task is not kept any more: "evicted" or "expired"; None: it is kept, or that is not known."""
+        cdef lq_gone why = lq_space_gone(&self.space, slot, task_generation, lq_now_ns())
+        return "evicted" if why == LQ_GONE_EVICTED else "expired" if why == LQ_GONE_EXPIRED else None
+
+    def trace_until(self, uint64_t deadline_ns):
+        """Have every task recorded until then (CLOCK_MONOTONIC). An earlier time than that which stands changes nothing, but 0 ends
+        it."""
+        if not self.writable:
+            raise ValueError("this Space is mapped for reading only")
+        lq_traces_until(&self.space.traces, deadline_ns, lq_now_ns())
+
+    def trace(self, cursor not None):
+        """(records, lost): what was recorded since the last call with this cursor, a bytearray of the caller's, empty at first; and how many
+        records came and went in between."""
+        cdef Py_buffer view
+        cdef lq_record r
+        cdef uint64_t lost = 0
+        cdef uint64_t *places
+        cdef char name[128]
+        cdef uint32_t left
+        if len(cursor) == 0:
+            cursor.extend(bytes(LQ_ROWS * 8))
+        PyObject_GetBuffer(cursor, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            if view.len != LQ_ROWS * 8:
+                raise ValueError("a cursor is a bytearray that was empty at first")
+            places = <uint64_t *>view.buf
+            found, names = [], {}
+            for row in range(1, LQ_ROWS):
+                left = 4096         # also if somebody writes all the time, or nonsense
+                while left != 0 and lq_traces_next(&self.space.traces, row, &places[<Py_ssize_t>row], &r, &lost) == LQ_OK:
+                    left -= 1
+                    function = (r.function, r.function_generation)
+                    if r.sent_ns == 0:
+                        known = None
+                    elif function in names:
+                        known = names[function]
+                    else:
+                        known = names[function] = self.function_name(r.function, r.function_generation)
+                    found.append((r.slot, r.task_generation, known, r.kind, r.pid, r.submit_ns, r.taken_ns, r.begun_ns, r.ended_ns,
+                                  r.sent_ns, r.received_ns, r.attempt, r.items, r.bytes_in, r.bytes_out,
+                                  OUTCOMES[r.outcome] if r.outcome < 7 else None))
+            return found, lost
+        finally:
+            PyBuffer_Release(&view)
+
     def function_of(self, uint32_t index, uint32_t generation):
         """What a task calls, as it was published: (kind, bytes). None when that is not known: the slot serves another task,
         the function was taken out of the table, or it travels with the task."""
@@ -359,7 +506,7 @@ cdef class Space:
         if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
             return None
         cdef uint32_t state = lq_slot_state_of(&copy)
-        if state == LQ_SLOT_CACHED and lq_space_is_expired(&self.space, &copy, lq_now_ns()):
+        if state == LQ_SLOT_CACHED and lq_space_is_expired(&self.space, index, &copy, lq_now_ns()):
             return None
         reading = Reading.__new__(Reading)
         reading.state = PENDING

@@ -15,6 +15,16 @@ cdef bint is_cancellation(object error):
     return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
+cdef str said(object error):
+    """Its type and message in one line, whatever its own code does."""
+    name = type(error).__name__
+    try:
+        text = str(error)[:400]
+    except Exception:
+        text = ""
+    return f"{name}: {' '.join(text.split())}" if text else name
+
+
 cdef object chained(object error, object cause):
     error.__cause__ = cause
     return error
@@ -73,6 +83,10 @@ cdef class Flight:
     def cancelled(self):
         """True when it was asked to stop."""
         return lq_slot_stop(lq_space_slot(&self.worker.space.space, self.index)) != LQ_STOP_NONE
+
+    def update(self, progress, message):
+        """As Worker.update, of this task."""
+        return self.worker.note(self.index, self.task_generation, progress, message)
 
 
 cdef class _Withdraw(BaseException):
@@ -157,6 +171,33 @@ cdef class Worker:
 
     cdef str id_of(self, Hand *hand):
         return f"{self.prefix}-{hand.index:x}-{hand.task_generation:x}"
+
+    def update(self, progress, message):
+        """The task in hand tells how far it is: a number or None, a text or None; 200 bytes of it are kept. False: there is no task in
+        hand."""
+        cdef Hand *hand = self.mine()
+        return hand != NULL and self.note(hand.index, hand.task_generation, progress, message)
+
+    cdef bint note(self, uint32_t index, uint32_t task_generation, object progress, object message) except -1:
+        cdef uint64_t bits = bits_of(progress)
+        cdef bytes text = None
+        if message is not None:
+            text = as_text(message)
+        if not lq_worker_is_ours(&self.worker):
+            return False        # a child that the task has forked
+        return lq_space_note(&self.space.space, self.worker.me, index, task_generation, bits,
+                             <char *>text if text is not None else NULL, len(text) if text is not None else 0)
+
+    def log(self, str text not None):
+        """A line of the task in hand, or of this worker: the journal keeps the last ones."""
+        cdef Hand *hand = self.mine()
+        self.tell(LQ_EVENT_LOG, hand, text)
+
+    cdef int tell(self, lq_event_kind kind, Hand *hand, str text) except -1:
+        encoded = as_text(text)
+        if lq_worker_is_ours(&self.worker):
+            lq_worker_tell(&self.worker, kind, hand.index if hand != NULL else 0, hand.task_generation if hand != NULL else 0, <char *>encoded)
+        return 0
 
     @property
     def busy(self):
@@ -565,6 +606,7 @@ cdef class Worker:
 
     cdef uint64_t finish(self, uint32_t index, lq_slot *slot, object result, lq_outcome outcome, bint mixed) except? 0:
         """Encode a result and report it."""
+        lq_worker_end_code(&self.worker)
         cdef int status = LQ_VALUE_FOREIGN
         cdef uint32_t length
         cdef bytes payload
@@ -652,6 +694,7 @@ cdef class Worker:
         cdef bytes payload
         cdef lq_stop why = lq_slot_stop(slot)
         cdef uint32_t failures
+        lq_worker_end_code(&self.worker)
         if lq_slot_state_of(slot) == LQ_SLOT_CLAIMED:
             lq_worker_start(&self.worker, index, 0)     # it never ran, and running it again would end the same
         elif lq_slot_state_of(slot) != LQ_SLOT_RUNNING:
@@ -665,6 +708,7 @@ cdef class Worker:
             failures = slot.attempt - lq_slot_crashes(slot)
             if failures <= slot.max_retries and self.try_again(index, slot, error, failures):
                 return 0
+        self.tell(LQ_EVENT_TIMEOUT if why == LQ_STOP_TIMEOUT and self.hand.told else LQ_EVENT_FAILURE, self.hand, said(error))
         try:
             try:
                 payload = self.codec.encode_error(error)
@@ -690,6 +734,8 @@ cdef class Worker:
                 return False
             pause = seconds
         self.say()
+        self.tell(LQ_EVENT_RETRY, self.hand, said(error))
+        lq_worker_count_retry(&self.worker, index)
         lq_worker_requeue(&self.worker, index, <uint32_t>(pause * 1000.0))
         return True
 
@@ -717,7 +763,7 @@ cdef class Worker:
         self.join()
         self.hand.exposed = False
         self.stay_one()
-        lq_worker_count_items(&self.worker, len(items))
+        lq_worker_count_items(&self.worker, index, len(items))
         try:
             ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)
         except MemoryError:

@@ -124,10 +124,11 @@ class Publisher:
         unstable: bool,
         options: tuple[int, int, int, int, int],
     ) -> FunctionEntry:
-        place = client.publish(kind, payload)
+        name = _name(function, kind, payload)
+        place = client.publish(kind, payload, name)
         if place is None:  # the table or the arena is full: it travels with each call instead
             self._forget_old(client, keep=0)
-            place = client.publish(kind, payload) or (_native.IN_BAND, 0)
+            place = client.publish(kind, payload, name) or (_native.IN_BAND, 0)
         entry = _native.FunctionEntry(function, *place, checks, MISSING, unstable or place[0] == _native.IN_BAND)
         entry.queue, entry.priority, entry.max_retries, entry.max_crashes, entry.limit_ms = options
         return entry
@@ -161,6 +162,21 @@ class Publisher:
             entry = self._by_value.get(payload)
             if entry is not None:
                 self._take_out(client, payload, entry)
+
+
+def _name(function: Callable[..., object] | str, kind: int, payload: Any) -> str:
+    """What people call it: "module:qualname" of what is imported, the registered name of what is only known by that."""
+    if kind != KIND_VALUE:
+        return str(payload, "utf-8", "replace")
+    called = known_task(function) if isinstance(function, str) else function
+    while isinstance(called, Task):
+        called = called.fn
+    name = getattr(called, "__qualname__", None)
+    if isinstance(name, str):
+        return name
+    inner = getattr(getattr(called, "func", None), "__qualname__", None)  # of a partial
+    kind_name = type(called).__qualname__
+    return f"{kind_name}({inner})" if isinstance(inner, str) else kind_name
 
 
 def _is_kept(client: Client, function: object) -> bool:

@@ -261,7 +261,7 @@ void flow_empty(struct lq_space *space, lq_label me)
     for (uint32_t index = 0; index < used; index++) {
         struct lq_slot *slot = lq_space_slot(space, index);
         uint64_t word = lq_load(&slot->word);
-        if (lq_space_evict(space, NULL, me, index, word) == LQ_OK)
+        if (lq_space_evict(space, NULL, me, index, word, LQ_GONE_EVICTED) == LQ_OK)
             lq_store(&slot->word, lq_word_next(word, LQ_SLOT_FREE, LQ_NOBODY, 0));
     }
 }

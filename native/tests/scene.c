@@ -107,7 +107,7 @@ void scene_use_again(struct scene *scene, uint32_t rounds, uint64_t longest)
                                  .result_bytes = at_most_(sizes[(i + 2) % 5], longest)};
         if (flow_submit(&scene->client, task, &index) != LQ_OK)
             scene->tags--; /* no room: what was stopped holds it */
-        if (lq_client_publish(&scene->client, 1, scene->ledger, 3000, LQ_NO_BLOCK, &row, &generation) == LQ_OK)
+        if (lq_client_publish(&scene->client, 1, "some", scene->ledger, 3000, LQ_NO_BLOCK, &row, &generation) == LQ_OK)
             lq_client_unpublish(&scene->client, row);
         if (i + 2 < rounds) {
             flow_drain(&worker, scene->ledger);

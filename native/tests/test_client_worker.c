@@ -553,7 +553,7 @@ static void flow_functions_are_published_read_and_withdrawn(void)
         uint32_t kind;
         uint32_t length;
         const unsigned char *bytes;
-        CHECK_EQ(lq_client_publish(&stage.client, 2, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&stage.client, 2, "some", code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
         CHECK_EQ(lq_space_function(&stage.space, row, generation, &kind, &bytes, &length), LQ_OK);
         CHECK(kind == 2 && length == lengths[i] && memcmp(bytes, code, length) == 0);
         CHECK_EQ(lq_space_function(&stage.space, row, generation + 1, &kind, &bytes, &length), LQ_MISSING);

@@ -305,7 +305,7 @@ static void act_publish_(struct scene *scene)
     uint32_t rows[3];
     uint32_t generation;
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], LQ_NO_BLOCK, &rows[i], &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&client, 1, "some", code, lengths[i], LQ_NO_BLOCK, &rows[i], &generation), LQ_OK);
     for (int i = 0; i < 2; i++)
         lq_client_unpublish(&client, rows[i + 1]);
     free(code);
@@ -328,7 +328,7 @@ static void prepare_sweep_(struct scene *scene)
     lq_space_slot(&scene->space, scene->index)->done_ns = 1;
     flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, "some", code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 3000, .result_bytes = 3000}, &index), LQ_OK);
     scene_work_off(scene);
     lq_space_bury(&scene->space, gone.me);
@@ -433,7 +433,7 @@ static void prepare_recover_(struct scene *scene)
     CHECK_EQ(flow_submit(&gone, (struct flow_task){.tag = ACTORS_TAGS, .args_bytes = 100, .result_bytes = 8}, &index), LQ_OK);
     CHECK_EQ(lq_client_cancel(&gone, index, lq_space_slot(&scene->space, index)->task_generation), LQ_OK);
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, scene->space.payload.base, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, "some", scene->space.payload.base, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     lq_space_bury(&scene->space, scene->second);
 }
 

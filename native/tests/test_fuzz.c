@@ -189,7 +189,7 @@ static void fill_(struct world_ *world)
     CHECK_EQ(lq_reports_write(&world->space.reports, world->supervisor, &report), 1);
     lq_space_bury(&world->space, flow_join(&world->space, LQ_ROLE_WORKER)); /* dead, and not yet released */
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&world->client, 1, code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&world->client, 1, "some", code, lengths[i], LQ_NO_BLOCK, &row, &generation), LQ_OK);
     free(code);
     finish_some_(world);
     leave_some_(world, row, generation);
@@ -466,7 +466,7 @@ static void read_slot_(const struct lq_space *space, uint32_t index, uint32_t ge
     CHECK(lq_slot_state_of(&copy) < 16);
     lq_slot_outcome(&copy, &cause);
     lq_slot_items_begun(&copy);
-    lq_space_is_expired(space, &copy, lq_now_ns());
+    lq_space_is_expired(space, index, &copy, lq_now_ns());
     read_block_(space, copy.args_block);
     read_block_(space, copy.result_block);
     lq_space_is_current(space, index, &copy);

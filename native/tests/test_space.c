@@ -252,7 +252,7 @@ static void space_readings_count_what_is_there(void)
     lq_space_arena_reading(&space, &held, &owned, &spans);
     CHECK(held == 1024 && spans == 1);
     flow_drain(&worker, &ledger_);
-    lq_worker_count_items(&worker, 5);
+    lq_worker_count_items(&worker, index, 5);
 
     lq_space_row(&space, lq_label_row(worker.me), &row);
     lq_space_count_slots(&space, counts);
@@ -391,7 +391,7 @@ static void space_functions_of_a_dead_client_stay_while_a_task_needs_them(void)
     flow_init_client(&client, &space, flow_join(&space, LQ_ROLE_CLIENT));
     lq_worker_init(&worker, &space, flow_join(&space, LQ_ROLE_WORKER), 1);
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(lq_client_publish(&client, 1, code, lengths[i], LQ_NO_BLOCK, &rows[i], &generations[i]), LQ_OK);
+        CHECK_EQ(lq_client_publish(&client, 1, "some", code, lengths[i], LQ_NO_BLOCK, &rows[i], &generations[i]), LQ_OK);
     flow_submit(&client, (struct flow_task){.tag = 1, .args_bytes = 8, .result_bytes = 8}, &index);
     lq_space_slot(&space, index)->function = rows[1];
     lq_space_slot(&space, index)->function_generation = generations[1];

@@ -726,7 +726,7 @@ static void ready_to_publish_(struct scene *scene)
 static void act_publish_(struct scene *scene)
 {
     (void)scene;
-    hand_.status = lq_client_publish(&hand_.client, 1, bytes_, SHORT, LQ_NO_BLOCK, &hand_.index, &hand_.tag);
+    hand_.status = lq_client_publish(&hand_.client, 1, "some", bytes_, SHORT, LQ_NO_BLOCK, &hand_.index, &hand_.tag);
 }
 
 static void unpublish_(struct scene *scene)
@@ -776,7 +776,7 @@ static void prepare_sweep_(struct scene *scene)
     CHECK_EQ(flow_reap(&scene->client, scene->ledger), 1);
     lq_space_slot(&scene->space, scene->index)->done_ns = 1;
     flow_init_client(&gone, &scene->space, flow_join(&scene->space, LQ_ROLE_CLIENT));
-    CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
+    CHECK_EQ(lq_client_publish(&gone, 1, "some", bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
     CHECK_EQ(flow_submit(&gone, own_task_(SHORT, SHORT), &index), LQ_OK);
     scene_work_off(scene);
     flow_bury(&scene->space, gone.me, KILLED);
@@ -888,7 +888,7 @@ static void prepare_dead_with_blocks_(struct scene *scene)
     CHECK_EQ(lq_client_reserve(&gone, &index), LQ_OK);
     CHECK_EQ(lq_client_store_args(&gone, index, bytes_, SHORT), LQ_OK);
     for (int i = 0; i < 2; i++)
-        CHECK_EQ(lq_client_publish(&gone, 1, bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
+        CHECK_EQ(lq_client_publish(&gone, 1, "some", bytes_, SHORT, LQ_NO_BLOCK, &row, &generation), LQ_OK);
     struct lq_function *function = &scene->space.functions.rows[row];
     lq_store(&function->word, lq_word_as(lq_load(&function->word), LQ_FUNCTION_WRITING, scene->second)); /* not quite yet */
     CHECK_EQ(lq_arena_take(arena_(scene), &gone.cache, scene->second, SHORT, false, &index), LQ_OK);
