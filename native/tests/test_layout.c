@@ -7,9 +7,9 @@
 
 #define PIN(type, field, at) CHECK_EQ(offsetof(struct type, field), at)
 
-static void layout_version_4_is_what_it_was(void)
+static void layout_version_5_is_what_it_was(void)
 {
-    CHECK_EQ(LQ_LAYOUT_VERSION, 4);
+    CHECK_EQ(LQ_LAYOUT_VERSION, 5);
     CHECK_EQ(LQ_MAGIC, 0x31716c61636f6cull);
     CHECK_EQ(LQ_ROWS, 256);
     CHECK_EQ(LQ_FUNCTIONS, 4096);
@@ -44,6 +44,10 @@ static void layout_of_the_header_is_pinned(void)
     PIN(lq_header, phase, 128);
     PIN(lq_header, workers, 132);
     PIN(lq_header, tallies, 136);
+    PIN(lq_header, look_ns, 160);
+    CHECK_EQ(sizeof(struct lq_trace), 16);
+    PIN(lq_header, trace.until_ns, 168);
+    PIN(lq_header, trace.since_ns, 176);
     PIN(lq_header, slots_fresh, 192);
     PIN(lq_header, arena_used, 256);
     PIN(lq_header, functions_used, 264);
@@ -57,8 +61,15 @@ static void layout_of_bell_and_roster_is_pinned(void)
     PIN(lq_bell, parked, 64);
     PIN(lq_bell, spinning, 96);
     PIN(lq_bell, brisk_until_ns, 128);
-    CHECK_EQ(sizeof(struct lq_counters), 56);
-    CHECK_EQ(sizeof(struct lq_row), 384);
+    CHECK_EQ(sizeof(struct lq_tracks), 64);
+    PIN(lq_tracks, task, 8);
+    PIN(lq_tracks, task_since_ns, 16);
+    PIN(lq_tracks, journal_end, 24);
+    PIN(lq_tracks, trace_end, 32);
+    PIN(lq_tracks, trace_first, 40);
+    PIN(lq_tracks, trace_since_ns, 48);
+    PIN(lq_tracks, metered, 56);
+    CHECK_EQ(sizeof(struct lq_row), 512);
     PIN(lq_row, word, 0);
     PIN(lq_row, ready, 8);
     PIN(lq_row, pins_end, 12);
@@ -67,7 +78,9 @@ static void layout_of_bell_and_roster_is_pinned(void)
     PIN(lq_row, bell, 64);
     PIN(lq_row, wanted, 256);
     PIN(lq_row, missed, 260);
-    PIN(lq_row, counters, 320);
+    PIN(lq_row, tracks, 320);
+    PIN(lq_row, base, 384);
+    CHECK_EQ(LQ_ROW_SUMS, LQ_SUMS);
 }
 
 static void layout_of_the_report_is_pinned(void)
@@ -115,6 +128,7 @@ static void layout_of_the_slot_is_pinned(void)
     PIN(lq_slot, limit_ms, 96);
     PIN(lq_slot, expires_ms, 100);
     PIN(lq_slot, due_ms, 104);
+    PIN(lq_slot, watch, 108);
     PIN(lq_slot, args, 112);
     PIN(lq_slot, result, 184);
 }
@@ -130,12 +144,66 @@ static void layout_of_arena_and_functions_is_pinned(void)
     PIN(lq_span, run, 16);
     PIN(lq_span, freed, 24);
     PIN(lq_span, cut, 28);
-    CHECK_EQ(sizeof(struct lq_function), 128);
+    CHECK_EQ(sizeof(struct lq_function), 256);
     PIN(lq_function, word, 0);
     PIN(lq_function, kind, 8);
     PIN(lq_function, bytes, 12);
     PIN(lq_function, block, 16);
+    PIN(lq_function, name_bytes, 20);
     PIN(lq_function, inline_bytes, 24);
+    PIN(lq_function, name, 128);
+    CHECK_EQ(LQ_FUNCTION_NAME, LQ_NAME_BYTES);
+}
+
+static void layout_of_what_is_told_is_pinned(void)
+{
+    CHECK_EQ(sizeof(struct lq_meter), 50048);
+    PIN(lq_meter, sums, 0);
+    PIN(lq_meter, functions, 72);
+    PIN(lq_meter, wait, 128);
+    PIN(lq_meter, run, 128 + 8 * 142);
+    PIN(lq_meter, calls, 2432);
+    CHECK_EQ(sizeof(struct lq_calls), 744);
+    PIN(lq_calls, sums, 0);
+    PIN(lq_calls, name_bytes, 56);
+    PIN(lq_calls, run, 64);
+    PIN(lq_calls, name, 640);
+    CHECK_EQ(LQ_METER_FUNCTIONS, 64);
+    CHECK_EQ(LQ_SUM_WAIT_NS, 8);
+    CHECK_EQ(LQ_CALLS_MOST_NS, 6);
+    CHECK_EQ(sizeof(struct lq_event), 256);
+    CHECK_EQ(LQ_EVENTS, 32);
+    CHECK_EQ(LQ_EVENT_RESTART, 7);
+    PIN(lq_event, seq, 0);
+    PIN(lq_event, at_ns, 8);
+    PIN(lq_event, kind, 16);
+    PIN(lq_event, pid, 20);
+    PIN(lq_event, slot, 24);
+    PIN(lq_event, task_generation, 28);
+    PIN(lq_event, text_bytes, 32);
+    PIN(lq_event, text, 40);
+    CHECK_EQ(sizeof(struct lq_note), 256);
+    PIN(lq_note, seq, 0);
+    PIN(lq_note, calls, 4);
+    PIN(lq_note, task_generation, 8);
+    PIN(lq_note, message_bytes, 12);
+    PIN(lq_note, progress, 16);
+    PIN(lq_note, taken_ns, 24);
+    PIN(lq_note, taken_generation, 32);
+    PIN(lq_note, message, 40);
+    CHECK_EQ(sizeof(struct lq_past), 24);
+    PIN(lq_past, gone, 0);
+    PIN(lq_past, ended_ns, 8);
+    PIN(lq_past, used_ns, 16);
+    CHECK_EQ(sizeof(struct lq_record), 96);
+    CHECK_EQ(LQ_RECORDS, 1024);
+    PIN(lq_record, slot, 8);
+    PIN(lq_record, function, 16);
+    PIN(lq_record, pid, 24);
+    PIN(lq_record, items, 32);
+    PIN(lq_record, kind, 44);
+    PIN(lq_record, submit_ns, 48);
+    PIN(lq_record, received_ns, 88);
 }
 
 static void layout_of_the_pin_is_pinned(void)
@@ -193,27 +261,38 @@ static void layout_sizes_of_a_small_space_are_pinned(void)
     CHECK_EQ(space.header->ring_order, 8);
     CHECK_EQ(space.header->spans, 6);
     CHECK_EQ((unsigned char *)space.roster.rows - space.control.base, 4096);
-    CHECK_EQ((unsigned char *)space.functions.rows - space.control.base, 4096 + 98304 + 262144);
-    CHECK_EQ((unsigned char *)space.rings[0][0].head - space.control.base, 888832);
-    CHECK_EQ((unsigned char *)space.completions[0].head - space.control.base, 888832 + 8 * 4096);
-    CHECK_EQ((unsigned char *)space.slots.slots - space.control.base, 888832 + 264 * 4096);
-    size_t at = 888832 + 264 * 4096 + 32768;
+    CHECK_EQ((unsigned char *)space.functions.rows - space.control.base, 4096 + 131072 + 262144);
+    CHECK_EQ((unsigned char *)space.rings[0][0].head - space.control.base, 1445888);
+    CHECK_EQ((unsigned char *)space.completions[0].head - space.control.base, 1445888 + 8 * 4096);
+    CHECK_EQ((unsigned char *)space.slots.slots - space.control.base, 1445888 + 264 * 4096);
+    size_t at = 1445888 + 264 * 4096 + 32768;
     CHECK_EQ((unsigned char *)space.arena.pins.pins - space.control.base, at);
     at += 8u << 20;
     CHECK_EQ((unsigned char *)space.arena.spans - space.control.base, at);
     CHECK_EQ((unsigned char *)space.arena.stocks - space.control.base, at + 4096);
     CHECK_EQ((unsigned char *)space.arena.blocks - space.control.base, at + 2 * 4096);
-    CHECK_EQ(space.control.bytes, at + 2 * 4096 + 6 * 32768);
+    at += 2 * 4096 + 6 * 32768;
+    CHECK_EQ((unsigned char *)space.meters - space.control.base, at);
+    at += 256 * 50048;
+    CHECK_EQ((unsigned char *)space.journals.events - space.control.base, at);
+    at += 256 * 32 * 256;
+    CHECK_EQ((unsigned char *)space.notes.notes - space.control.base, at);
+    at += 128 * 256;
+    CHECK_EQ((unsigned char *)space.pasts - space.control.base, at);
+    at += 4096;
+    CHECK_EQ((unsigned char *)space.traces.records - space.control.base, at);
+    CHECK_EQ(space.control.bytes, at + 256 * 1024 * 96);
     CHECK_EQ(space.payload.bytes, 6u << 20);
 }
 
 const struct lq_case layout_cases[] = {
-    RUN(layout_version_4_is_what_it_was),
+    RUN(layout_version_5_is_what_it_was),
     RUN(layout_of_the_header_is_pinned),
     RUN(layout_of_bell_and_roster_is_pinned),
     RUN(layout_of_the_report_is_pinned),
     RUN(layout_of_the_slot_is_pinned),
     RUN(layout_of_arena_and_functions_is_pinned),
+    RUN(layout_of_what_is_told_is_pinned),
     RUN(layout_of_the_pin_is_pinned),
     RUN(layout_of_the_ring_and_its_cell_is_pinned),
     RUN(layout_of_word_states_is_pinned),

@@ -68,13 +68,15 @@ static void roster_burying_or_releasing_out_of_turn_changes_nothing(void)
     CHECK_EQ(lq_roster_check(&roster), LQ_OK);
 }
 
-static void roster_row_begins_with_clean_counters(void)
+static void roster_row_begins_clean_but_for_its_tracks(void)
 {
     struct lq_roster roster = make_roster_();
     lq_label label;
     lq_roster_join(&roster, LQ_ROLE_WORKER, 1, &label);
     struct lq_row *row = lq_roster_row(&roster, label);
-    lq_store_relaxed(&row->counters.succeeded, 5);
+    lq_store_relaxed(&row->tracks.parked, 5);
+    lq_store_relaxed(&row->tracks.journal_end, 7);
+    lq_store32(&row->tracks.metered, 1);
     lq_store32(&row->missed, 1);
     lq_store32(&row->wanted, 9);
     lq_roster_bury(&roster, label);
@@ -83,8 +85,10 @@ static void roster_row_begins_with_clean_counters(void)
     lq_roster_join(&roster, LQ_ROLE_CLIENT, 1, &label);
 
     row = lq_roster_row(&roster, label);
-    CHECK_EQ(lq_load_relaxed(&row->counters.succeeded), 0);
-    CHECK_EQ(lq_load_relaxed(&row->counters.task), UINT64_MAX);
+    CHECK_EQ(lq_load_relaxed(&row->tracks.parked), 0);
+    CHECK_EQ(lq_load_relaxed(&row->tracks.task), UINT64_MAX);
+    CHECK_EQ(lq_load_relaxed(&row->tracks.journal_end), 7); /* no number is given twice */
+    CHECK_EQ(lq_load32(&row->tracks.metered), 1);
     CHECK_EQ(lq_load32(&row->missed), 0);
     CHECK_EQ(lq_load32(&row->wanted), 0);
     CHECK_EQ(row->ready, 0);
@@ -188,7 +192,7 @@ const struct lq_case roster_cases[] = {
     RUN(roster_rows_are_given_out_once_and_never_row_0),
     RUN(roster_row_is_used_again_under_the_next_incarnation),
     RUN(roster_burying_or_releasing_out_of_turn_changes_nothing),
-    RUN(roster_row_begins_with_clean_counters),
+    RUN(roster_row_begins_clean_but_for_its_tracks),
     RUN(roster_pid_is_told_once_by_whoever_is_first_and_stays_until_release),
     RUN(roster_child_that_wakes_up_after_its_row_was_given_away_signs_nothing),
     RUN(roster_incarnation_wraps_after_4096_without_becoming_nobody),

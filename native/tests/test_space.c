@@ -259,7 +259,7 @@ static void space_readings_count_what_is_there(void)
 
     CHECK(row.state == LQ_ROW_LIVE && row.role == LQ_ROLE_WORKER && row.pid == 77 && row.ready == 1);
     CHECK(row.label == label && row.started == 4321);
-    CHECK(row.succeeded == 1 && row.failed == 0 && row.items == 5 && row.task == UINT64_MAX);
+    CHECK(row.sums[LQ_SUM_SUCCEEDED] == 1 && row.sums[LQ_SUM_FAILED] == 0 && row.sums[LQ_SUM_ITEMS] == 5 && row.task == UINT64_MAX);
     CHECK_EQ(lq_space_workers(&space), 3);
     CHECK_EQ(lq_space_tally_of(&space, LQ_TALLY_WORKERS), 0);
     lq_space_tally(&space, LQ_TALLY_WORKERS, 2);
