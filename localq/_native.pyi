@@ -610,6 +610,10 @@ class Future(Generic[_R_co]):
     """What its runs have written, once they have; see localq.client.output."""
 
     @property
+    def _sent_next(self) -> bool:
+        """Whether its worker has seen to the task that shall run next; see localq.client.callbacks."""
+
+    @property
     def _function(self) -> Callable[..., object] | str | None:
         """What was submitted, until it is done."""
 
@@ -1010,7 +1014,8 @@ class Worker:
     ) -> None:
         """`load(kind, payload)` decodes a function; `too_large(bytes, room)` makes the error for a result that can
         never fit, `stop_error(limit, task_id, attempts)` the one that stops a task (limit: seconds, None: cancelled);
-        `terms_type` and `task_type` are what may carry a Retry as `.retry`."""
+        `terms_type` and `task_type` are what may carry a Retry as `.retry`, the former also what sends what shall run
+        next as `.next`: `.next.send(task_id, value, error)` is called before anybody may hear of the end."""
 
     @property
     def view_mode(self) -> int:

@@ -49,15 +49,16 @@ class Retry:
 class Terms:
     """What a call brings beside its arguments, where that is more than metadata."""
 
-    __slots__ = ("metadata", "out", "retry")
+    __slots__ = ("metadata", "next", "out", "retry")
 
-    def __init__(self, metadata: object, retry: Retry | None, out: Any = None) -> None:
+    def __init__(self, metadata: object, retry: Retry | None, out: Any = None, next: Any = None) -> None:  # noqa: A002
         self.metadata = metadata
         self.retry = retry
         self.out = out  # None, or where the result goes: a `Destination` of `localq.shared`
+        self.next = next  # None, or what sends the tasks that shall run next: `localq.client.callbacks.NextTasks`
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Terms, (self.metadata, self.retry, self.out)
+        return Terms, (self.metadata, self.retry, self.out, self.next)
 
 
 def check_retry(on: type[BaseException] | tuple[type[BaseException], ...] | None, delay: object) -> Retry | None:

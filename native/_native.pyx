@@ -58,6 +58,7 @@ cdef enum:
     NS = 1000000000
     MIXED = 16            # or-ed to the format of a chunk in which an item failed: (ok, value or error bytes) pairs
     PRINTED = 32          # or-ed to it as well: the task has written something, which is on its way or here
+    SENT_NEXT = 64        # or-ed to it as well: the worker has seen to the task that shall run next
     MOST_NAP_NS = 1000000000
 
 ROLE_CLIENT = LQ_ROLE_CLIENT

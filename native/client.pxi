@@ -79,6 +79,7 @@ cdef class Future:
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
     cdef public object _output        # what its runs have written, once they have: see localq.client.output
+    cdef readonly bint _sent_next     # its worker has seen to the task that shall run next: see localq.client.callbacks
 
     @classmethod
     def __class_getitem__(cls, item):
@@ -1506,10 +1507,11 @@ cdef class Client:
         future.entry = None
         cdef State state = IS_CANCELLED
         cdef object value = None
+        future._sent_next = outcome <= LQ_OUTCOME_FAILURE and (slot.result_format & SENT_NEXT) != 0
         try:
             if outcome == LQ_OUTCOME_SUCCESS:
                 future.mixed = (slot.result_format & MIXED) != 0
-                if slot.result_format & ~(MIXED | PRINTED) == MSGPACK:
+                if slot.result_format & ~(MIXED | PRINTED | SENT_NEXT) == MSGPACK:
                     state = IS_VALUE
                     value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
                 elif slot.result_format & BUFFERS:

@@ -534,7 +534,7 @@ cdef class Space:
                     reading.payload = (<char *>block)[:copy.result_bytes]
                 if not lq_space_is_current(&self.space, index, &copy):
                     return None
-        reading.format = copy.result_format & ~PRINTED
+        reading.format = copy.result_format & ~(PRINTED | SENT_NEXT)
         reading.kind = copy.kind
         reading.limit_ms = copy.limit_ms
         reading.wait_status = cause & 0xffff

@@ -459,6 +459,14 @@ cdef class Worker:
         self.printed = False
         return PRINTED
 
+    cdef int send_next(self, object value, object error) except -1:
+        """Submit what shall run next, with a result or an error. Before anybody may hear of this one's end: if the worker dies in
+        between, nothing is lost, though it may run twice. Returns a flag for the client."""
+        if self.terms is None or self.terms.next is None:
+            return 0
+        self.terms.next.send(self.id_of(self.hand), value, error)       # which does not raise
+        return SENT_NEXT
+
     cdef Known *find(self, lq_slot *slot) except NULL:
         """The function of a task, decoded when it is first met."""
         cdef Known *known
@@ -624,12 +632,14 @@ cdef class Worker:
                     lq_out_free(&self.out)
                     self.out.len = length
             length = <uint32_t>self.out.len
+            flag |= self.send_next(result, None)
             return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(MSGPACK | flag | self.say()), length)
         format, encoded = self.codec.encode_value(result)
         if type(encoded) is not bytes:
             length = self.store_payload(index, slot, encoded)
+            flag |= self.send_next(result, None)
             return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(<int>format | BUFFERS | flag | self.say()), length)
-        return self.finish_bytes(index, slot, encoded, outcome, <int>format | flag)
+        return self.finish_bytes(index, slot, encoded, outcome, <int>format | flag, result, None)
 
     cdef uint32_t store_payload(self, uint32_t index, lq_slot *slot, object payload) except? 0:
         cdef Outgoing outgoing = Outgoing(self.space, payload)
@@ -646,12 +656,14 @@ cdef class Worker:
             self.ties.append((lq_pin_tie(index, slot.task_generation), entries))
         return outgoing.shown()
 
-    cdef uint64_t finish_bytes(self, uint32_t index, lq_slot *slot, bytes payload, lq_outcome outcome, int format) except? 0:
+    cdef uint64_t finish_bytes(self, uint32_t index, lq_slot *slot, bytes payload, lq_outcome outcome, int format, object value,
+                               object error) except? 0:
         cdef size_t length = len(payload)
         if length <= LQ_INLINE_BYTES:
             memcpy(slot.result, <char *>payload, length)
         else:
             self.store(index, <char *>payload, length)
+        format |= self.send_next(value, error)
         return lq_worker_finish(&self.worker, index, outcome, <uint8_t>(format | self.say()), <uint32_t>length)
 
     cdef int store(self, uint32_t index, const void *data, size_t length) except -1:
@@ -715,7 +727,7 @@ cdef class Worker:
             except Exception:   # memory is full, above all, of what the task's own frames still hold
                 empty_frames(error)
                 payload = self.codec.encode_error(error)
-            self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK)
+            self.finish_bytes(index, slot, payload, LQ_OUTCOME_FAILURE, MSGPACK, None, error)
         except Exception:       # no room even for the error: the client makes one of no bytes
             lq_worker_finish(&self.worker, index, LQ_OUTCOME_FAILURE, <uint8_t>(MSGPACK | self.say()), 0)
         return 0
