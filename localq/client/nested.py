@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localq._native import Space
+    from localq.pool.context import Here
 
 __all__ = ["connect_here"]
 
@@ -48,17 +49,28 @@ class _Within:
         """There is nothing to let go of."""
 
 
+_connected: tuple[QueueConfig, Space, Connection] | None = None  # once something in this worker has asked for it
+
+
 def connect_here(identity: int | None) -> tuple[QueueConfig, Space, Connection] | None:
-    """As a client of the queue whose worker this is; None where that is another queue, or no worker at all.
+    """As a client of the queue whose worker this is; None where that is another queue, or no worker at all. One client
+    for the whole process, until it is closed.
 
     `identity`: of the queue that is meant; None: whichever it is.
 
     Raises:
         RuntimeError: all 255 places for processes are taken.
     """
+    global _connected
     here = this_worker()
     if here is None or identity not in (None, here.space.identity):
         return None
+    if _connected is None or not _connected[2].client.is_ours or _connected[2].client.closed is not None:
+        _connected = _connect(here)
+    return _connected
+
+
+def _connect(here: Here) -> tuple[QueueConfig, Space, Connection]:
     brief = here.brief
     config = QueueConfig.check(queues=brief.queues, **{name: getattr(brief, name) for name in FOR_CLIENTS})
     label = here.space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))

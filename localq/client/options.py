@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from localq.client.callbacks import NextTasks
     from localq.model import Priority
     from localq.shared import Destination
 
@@ -45,6 +46,7 @@ def make_options(
     arguments: str | None = None,
     results: str | None = None,
     out: Destination | None = None,
+    next_tasks: NextTasks | None = None,
 ) -> _native.Options:
     """The options of `LocalQueue.options`, as the native client reads them. `overflow`: a call that finds no room is
     kept in this process, and sent later. `keeps_running`: `cancel()` of its future leaves a task alone once it runs.
@@ -59,8 +61,8 @@ def make_options(
     check_seconds("full_timeout", full_timeout)
     if countdown is not None and eta is not None:
         raise ConfigError("countdown and eta both say when the task may start: give one of them")
-    if retry_on is not None or retry_delay is not None or out is not None:
-        metadata = _terms(config, metadata, retry_on, retry_delay, out)
+    if retry_on is not None or retry_delay is not None or out is not None or next_tasks is not None:
+        metadata = _terms(config, metadata, retry_on, retry_delay, out, next_tasks)
     return _native.Options(
         queue=-1 if queue is None else config.queues.index(queue),
         priority=-1 if priority is None else _level(priority),
@@ -96,15 +98,16 @@ def _terms(
     retry_on: type[BaseException] | tuple[type[BaseException], ...] | None,
     retry_delay: float | None,
     out: Destination | None,
+    next_tasks: NextTasks | None,
 ) -> object:
     from localq.retry import Terms, check_retry
 
     if config.serialization == "json":
         raise ConfigError(
-            "retry_on, retry_delay and out can't travel as JSON: use another serialization"
-            " (the first two may be given to @task)"
+            "retry_on, retry_delay, out and tasks that run next can't travel as JSON: use another serialization"
+            " (the first two may be given to @task; on_success and on_failure may be functions)"
         )
-    return Terms(metadata, check_retry(retry_on, retry_delay), out)
+    return Terms(metadata, check_retry(retry_on, retry_delay), out, next_tasks)
 
 
 def _level(priority: Priority | int | str) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from localq._native import Reading
+    from localq.client.callbacks import Callback, Callbacks
     from localq.client.connection import Connection
     from localq.client.future import TaskFuture
     from localq.client.mapping import MapResults
@@ -50,15 +51,24 @@ class QueueView:
     """The calls of a queue with one set of options; made by `LocalQueue.options`. All keyword arguments go to the
     function."""
 
-    def __init__(self, queue: LocalQueue, options: _native.Options, into: ArrayPlace | None = None) -> None:
+    def __init__(
+        self,
+        queue: LocalQueue,
+        options: _native.Options,
+        into: ArrayPlace | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> None:
         self._connection = queue._connection
         self._workers = queue.config.workers
         self._memory = queue.config.memory
         self._into = into  # where results go, if not here
+        self._callbacks = callbacks
         self._is_limited = bool(options.limit_ms or options.default_limit_ms)
         self._submitter = _native.Submitter(queue._client, options, queue._connection)
         # Bound once: a Python frame less for each call.
         self.delay = self._submitter.delay  # type: ignore[method-assign]
+        if callbacks is not None:
+            self.delay = callbacks.delay_with(self._submitter, queue._connection)  # type: ignore[method-assign]
 
     if TYPE_CHECKING:
 
@@ -151,6 +161,11 @@ class QueueView:
         check_seconds("timeout", timeout)
         if not isinstance(progress, bool) and not callable(progress):
             raise ConfigError(f"progress must be True, False or a callable(done, failed, total); got {progress!r}")
+        if self._callbacks is not None:
+            raise ConfigError(
+                "on_success and on_failure are for single calls, delay(): a map gives its results one by one, and with"
+                " return_exceptions=True the errors as well"
+            )
         client = self._connection.client
         client.check_open()
         items, total, feed = items_of(iterables)
@@ -472,6 +487,8 @@ class LocalQueue:
         arguments: str | None = None,
         results: str | None = None,
         out: np.ndarray[Any, Any] | None = None,
+        on_success: Callback | None = None,
+        on_failure: Callback | None = None,
     ) -> QueueView:
         """The same calls with other options: `q.options(priority="high", timeout=5).delay(fn, x)`.
 
@@ -496,6 +513,15 @@ class LocalQueue:
             out: an array of `empty`, `zeros` or `asarray`, or a contiguous part of one. What the function returns is
                 written into it by the worker, converted and broadcast as `numpy.copyto` does; the future's result looks
                 at the same memory, copy-on-write. `map` writes the result of item i into `out[i]` and yields `out[i]`.
+            on_success, on_failure: what shall happen when a call is done (of `delay`; a `map` refuses them); nothing if
+                it was cancelled. A function `f(result: TaskResult)` is called in this process, where callbacks of
+                futures are, and what it raises is logged. A `@task`, or the name of one that the workers know, runs
+                next, with the queue and the priority of this call: `on_success` with what the call returned as its
+                argument, `on_failure` with `(task_id, error)`. The worker submits it before anybody hears of the end,
+                so it runs also when this process is gone; if the worker dies right then, it runs though the call has
+                crashed, or twice. What no worker lives to tell (a crash, an expired `ttl`) is submitted by this
+                process, if that is still there and has not closed the queue. If it can't be submitted, that is logged
+                and the call is none the worse.
 
         Raises:
             ConfigError: an option is not allowed.
@@ -507,6 +533,11 @@ class LocalQueue:
 
             place = place_of(self._space, self._space.identity, out)
             destination = Destination(place._name, place)
+        callbacks = None
+        if on_success is not None or on_failure is not None:
+            from localq.client.callbacks import check_callbacks
+
+            callbacks = check_callbacks(self.config, on_success, on_failure, queue, priority)
         made = make_options(
             self.config,
             priority=priority,
@@ -524,8 +555,9 @@ class LocalQueue:
             arguments=arguments,
             results=results,
             out=destination,
+            next_tasks=None if callbacks is None else callbacks.next_tasks,
         )
-        return QueueView(self, made, place)
+        return QueueView(self, made, place, callbacks)
 
     def submit_task(
         self,
@@ -835,14 +867,14 @@ def _queue_here(identity: int | None) -> LocalQueue | None:
     global _here
     from localq.pool.context import this_worker
 
-    worker = this_worker()
-    if worker is None or identity not in (None, worker.space.identity):
+    if this_worker() is None:
         return None
-    if _here is None or not _here._client.is_ours:
-        from localq.client.nested import connect_here
+    from localq.client.nested import connect_here
 
-        connected = connect_here(identity)
-        assert connected is not None
+    connected = connect_here(identity)
+    if connected is None:
+        return None
+    if _here is None or _here._connection is not connected[2]:
         _here = LocalQueue.__new__(LocalQueue)
         _here._take(*connected)
     return _here
