@@ -822,6 +822,10 @@ class Client:
         """The one handed in."""
 
     @property
+    def space(self) -> Space:
+        """The one handed in."""
+
+    @property
     def identity(self) -> int:
         """Of the queue: `Space.identity`."""
 

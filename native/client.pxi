@@ -473,7 +473,7 @@ cdef class Submitter:
 @cython.no_gc_clear   # its end needs the Space; whatever cycle it is in is broken elsewhere
 cdef class Client:
     """This process's access to a Space: submit, wait, cancel, read. Any thread may use it; the GIL is its lock."""
-    cdef Space space
+    cdef readonly Space space
     cdef lq_client client
     cdef bint opened
     cdef Pinner pinner
