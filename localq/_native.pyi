@@ -314,6 +314,17 @@ class Space:
     def notes(self, slot: int, task_generation: int) -> tuple[int, float | None, str | None] | None:
         """(seq, progress, message) that a task has told of itself last; None: nothing, or the slot serves another."""
 
+    @property
+    def note_calls(self) -> int:
+        """Raised after each note, begin and end of a task that anybody watches (`Client.watch`)."""
+
+    def wait_note_calls(self, calls: int, timeout: float) -> bool:
+        """Sleep until `note_calls` is not that any more: True; or for `timeout` seconds: False. For who follows several
+        tasks."""
+
+    def call_notes(self) -> None:
+        """Wake all who sleep in wait_note_calls: they look again."""
+
     def wait_note(self, slot: int, task_generation: int, seq: int, timeout: float) -> bool:
         """Sleep until the note has another seq (0: none yet) or the task has ended: True; or for `timeout` seconds:
         False. Who does not watch it (`Client.watch`) sees either a tenth of a second late."""
@@ -1073,7 +1084,8 @@ class Worker:
     """Called after each task; true ends the loop as well."""
 
     def update(self, progress: float | None, message: str | None) -> bool:
-        """The task in hand tells how far it is; 200 bytes of the message are kept. False: there is no task in hand."""
+        """The task in hand tells how far it is; 200 bytes of the message are kept. False: there is no task in hand.
+        What is None stays as it was told in this run."""
 
     def log(self, text: str) -> None:
         """A line of the task in hand, or of this worker: the journal keeps the last ones."""

@@ -354,6 +354,10 @@ cdef extern from "lq_tell.h" nogil:
     lq_status lq_space_watch(const lq_space *space, uint32_t index, uint32_t task_generation)
     lq_status lq_space_read_note(const lq_space *space, uint32_t index, uint32_t task_generation, lq_note *copy, uint32_t *seq)
     lq_status lq_space_wait_note(const lq_space *space, uint32_t index, uint32_t task_generation, uint32_t seq, int64_t timeout_ns)
+    void lq_space_call_watchers(const lq_space *space, uint32_t index, uint32_t task_generation)
+    void lq_space_call_all(const lq_space *space)
+    uint32_t lq_space_note_calls(const lq_space *space)
+    lq_status lq_space_wait_note_calls(const lq_space *space, uint32_t calls, int64_t timeout_ns)
     lq_gone lq_space_gone(const lq_space *space, uint32_t index, uint32_t task_generation, int64_t now_ns)
 
 

@@ -250,6 +250,7 @@ void lq_space_set_phase(struct lq_space *space, uint32_t phase)
     while (seen < phase && !lq_cas32(&space->header->phase, seen, phase))
         seen = lq_load32(&space->header->phase);
     lq_bell_ring(&space->header->bell, INT_MAX);
+    lq_futex_ring(&space->header->note_calls, INT_MAX);
     for (uint32_t row = 1; row < LQ_ROWS; row++)
         if (lq_load_seq(&space->roster.rows[row].bell.parked[0]) != 0)
             lq_bell_ring(&space->roster.rows[row].bell, INT_MAX);

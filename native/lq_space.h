@@ -73,6 +73,7 @@ struct lq_header {
     _Alignas(LQ_LINE) lq_a64 slots_fresh;
     _Alignas(LQ_LINE) lq_a64 arena_used;
     lq_a64 functions_used;
+    lq_a32 note_calls; /* raised after each note and each end that somebody watches: who follows several tasks sleeps on it */
     _Alignas(LQ_LINE) struct lq_bell bell; /* of the workers */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_tell.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,7 +91,7 @@ bool lq_space_note(const struct lq_space *space, lq_label me, uint32_t index, ui
         return false;
     lq_note_write(&space->notes.notes[index], task_generation, progress, message, bytes);
     if (lq_slot_is_watched(slot))
-        lq_note_call(&space->notes.notes[index]);
+        lq_space_call(space, index);
     return true;
 }
 
@@ -117,10 +118,16 @@ enum lq_status lq_space_watch(const struct lq_space *space, uint32_t index, uint
     }
 }
 
+void lq_space_call(const struct lq_space *space, uint32_t index)
+{
+    lq_note_call(&space->notes.notes[index]);
+    lq_space_call_all(space);
+}
+
 void lq_space_call_watchers(const struct lq_space *space, uint32_t index, uint32_t task_generation)
 {
     if (lq_load32_seq(&lq_space_slot(space, index)->watch) == task_generation)
-        lq_note_call(&space->notes.notes[index]);
+        lq_space_call(space, index);
 }
 
 enum lq_status lq_space_read_note(const struct lq_space *space, uint32_t index, uint32_t task_generation, struct lq_note *copy, uint32_t *seq)
@@ -146,6 +153,21 @@ enum lq_status lq_space_wait_note(const struct lq_space *space, uint32_t index, 
         if (lq_note_sleep(note, calls, left < slice ? left : slice) == LQ_INTERRUPTED)
             return LQ_INTERRUPTED;
     }
+}
+
+void lq_space_call_all(const struct lq_space *space)
+{
+    lq_futex_ring(&space->header->note_calls, INT_MAX);
+}
+
+uint32_t lq_space_note_calls(const struct lq_space *space)
+{
+    return lq_load32_seq(&space->header->note_calls);
+}
+
+enum lq_status lq_space_wait_note_calls(const struct lq_space *space, uint32_t calls, int64_t timeout_ns)
+{
+    return lq_futex_sleep(&space->header->note_calls, calls, timeout_ns);
 }
 
 /* ------------------------------------------------------------------------------------------------------- read by people */

@@ -64,7 +64,9 @@ static inline bool lq_slot_is_watched(const struct lq_slot *slot)
     return lq_load32_seq(&slot->watch) == LQ_GET(slot->task_generation);
 }
 
-/* A task has ended: wake those who sleep for it, if it is watched. */
+/* Wake those who sleep for a task, and those who sleep for several. For tasks that are watched. */
+void lq_space_call(const struct lq_space *space, uint32_t index);
+/* A task has ended, begun, or is to run again: wake those who sleep for it, if it is watched. */
 void lq_space_call_watchers(const struct lq_space *space, uint32_t index, uint32_t task_generation);
 /* The note of a task: LQ_OK, *copy and *seq; LQ_MISSING. Anyone who maps the Space, also read-only. */
 enum lq_status lq_space_read_note(const struct lq_space *space, uint32_t index, uint32_t task_generation, struct lq_note *copy, uint32_t *seq);
@@ -79,6 +81,17 @@ enum lq_status lq_space_read_note(const struct lq_space *space, uint32_t index, 
  * sleep is short.
  */
 enum lq_status lq_space_wait_note(const struct lq_space *space, uint32_t index, uint32_t task_generation, uint32_t seq, int64_t timeout_ns);
+
+/*
+ * Sleep until something has become of any task that is watched (by anybody), `calls` being what lq_space_note_calls said before
+ * its notes were read; or the phase has changed. LQ_OK, LQ_TIMEOUT, LQ_INTERRUPTED.
+ *
+ * Callers:  anyone who maps the Space, also read-only.
+ * Progress: the sleep has its limit.
+ */
+enum lq_status lq_space_wait_note_calls(const struct lq_space *space, uint32_t calls, int64_t timeout_ns);
+void lq_space_call_all(const struct lq_space *space); /* wake them */
+uint32_t lq_space_note_calls(const struct lq_space *space);
 
 /* ---- read by people ---- */
 

@@ -407,7 +407,7 @@ static void hand_over_(struct lq_worker *worker, uint32_t index)
     else /* nobody waits: it is for whoever asks by id. If that was seen too late, the sweep does it */
         lq_cas(&slot->word, done, lq_word_as(done, LQ_SLOT_CACHED, LQ_NOBODY));
     if (is_watched)
-        lq_note_call(&worker->space->notes.notes[index]);
+        lq_space_call(worker->space, index);
 }
 
 void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome)

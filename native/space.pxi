@@ -392,6 +392,30 @@ cdef class Space:
             return None
         return seq, progress_of(copy.progress), None if copy.message_bytes == LQ_NO_MESSAGE else text_of(copy.message, copy.message_bytes)
 
+    @property
+    def note_calls(self):
+        """Raised after each note, begin and end of a task that anybody watches (Client.watch)."""
+        return lq_space_note_calls(&self.space)
+
+    def wait_note_calls(self, uint32_t calls, double timeout):
+        """Sleep until `note_calls` is not that any more: True; or for `timeout` seconds: False. For who follows several tasks."""
+        cdef int64_t until = lq_now_ns() + <int64_t>(max(0.0, min(timeout, 1e9)) * NS)
+        cdef lq_status status
+        while lq_space_note_calls(&self.space) == calls:
+            with nogil:
+                status = lq_space_wait_note_calls(&self.space, calls, until - lq_now_ns())
+            if status == LQ_TIMEOUT:
+                return False
+            if status == LQ_INTERRUPTED:
+                PyErr_CheckSignals()
+        return True
+
+    def call_notes(self):
+        """Wake all who sleep in wait_note_calls: they look again."""
+        if not self.writable:
+            raise ValueError("this Space is mapped for reading only")
+        lq_space_call_all(&self.space)
+
     def wait_note(self, uint32_t slot, uint32_t task_generation, uint32_t seq, double timeout):
         """Sleep until the note has another seq (0: none yet) or the task has ended: True; or for `timeout` seconds: False. Who
         does not watch it (Client.watch) sees either a tenth of a second late."""

@@ -183,8 +183,15 @@ cdef class Worker:
         cdef bytes text = None
         if message is not None:
             text = as_text(message)
+        cdef lq_note last
+        cdef uint32_t seq = 0
         if not lq_worker_is_ours(&self.worker):
             return False        # a child that the task has forked
+        if (progress is None or text is None) and lq_space_read_note(&self.space.space, index, task_generation, &last, &seq) == LQ_OK:
+            if progress is None:        # what is not told anew stays
+                bits = last.progress
+            if text is None and last.message_bytes != LQ_NO_MESSAGE:
+                text = (<char *>last.message)[:last.message_bytes]
         return lq_space_note(&self.space.space, self.worker.me, index, task_generation, bits,
                              <char *>text if text is not None else NULL, len(text) if text is not None else 0)
 
@@ -438,10 +445,21 @@ cdef class Worker:
     cdef int begin(self, uint32_t index, lq_slot *slot, uint64_t usual_ns) except -1:
         """From here on it has begun. What was asked for before that, no signal will tell again."""
         lq_worker_start(&self.worker, index, usual_ns)
+        if slot.attempt > 1:
+            self.forget_note(index, slot)
+        lq_space_call_watchers(&self.space.space, index, slot.task_generation)
         if lq_slot_stop(slot) != LQ_STOP_NONE:
             self.hand.told = True
             raise self.error_of(self.hand, slot, lq_slot_stop(slot))
         self.hand.exposed = True
+        return 0
+
+    cdef int forget_note(self, uint32_t index, lq_slot *slot) except -1:
+        """What an earlier run has told is not true of this one."""
+        cdef lq_note last
+        cdef uint32_t seq = 0
+        if lq_space_read_note(&self.space.space, index, slot.task_generation, &last, &seq) == LQ_OK:
+            lq_space_note(&self.space.space, self.worker.me, index, slot.task_generation, bits_of(None), NULL, 0)
         return 0
 
     cdef int stay_one(self) except -1:
@@ -749,6 +767,7 @@ cdef class Worker:
         self.tell(LQ_EVENT_RETRY, self.hand, said(error))
         lq_worker_count_retry(&self.worker, index)
         lq_worker_requeue(&self.worker, index, <uint32_t>(pause * 1000.0))
+        lq_space_call_watchers(&self.space.space, index, self.hand.task_generation)
         return True
 
     # ---- chunks
