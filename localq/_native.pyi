@@ -225,6 +225,9 @@ class Space:
         Returns the time of the next look (CLOCK_MONOTONIC seconds; None: when called), and (slot, task generation,
         label of its worker, why) of each task."""
 
+    def stop(self, slot: int, task_generation: int) -> bool:
+        """Cancel a task that a worker has taken. Only asks: whoever calls sees to it. False: no worker has it."""
+
     def condemn(self, slot: int, task_generation: int, worker: int) -> bool:
         """The worker with that label is about to be killed for this task. False: it let go of it, and is to live."""
 

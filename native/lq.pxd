@@ -331,6 +331,7 @@ cdef extern from "lq_space.h" nogil:
     uint32_t lq_slot_state_of(const lq_slot *slot)
     uint32_t lq_slot_items_begun(const lq_slot *slot)
     lq_stop lq_slot_stop(const lq_slot *slot)
+    bint lq_slot_ask(lq_slot *slot, uint32_t task_generation, lq_stop why)
     bint lq_slot_condemn(lq_slot *slot, uint32_t task_generation, uint32_t worker)
     uint32_t lq_slot_crashes(const lq_slot *slot)
     uint32_t lq_space_at(const lq_space *space, int64_t at_ns)

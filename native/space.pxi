@@ -288,6 +288,12 @@ cdef class Space:
                   "cancel" if asked[i].why == LQ_STOP_CANCEL else "timeout") for i in range(min(count, 256))]
         return (None if next_ns == <uint64_t>-1 else next_ns / 1e9), found
 
+    def stop(self, uint32_t slot, uint32_t task_generation):
+        """Cancel a task that a worker has taken. Only asks: whoever calls this sees to it. False: none has it in hand."""
+        if not self.writable or slot >= self.space.slots.count:
+            return False
+        return bool(lq_slot_ask(lq_space_slot(&self.space, slot), task_generation, LQ_STOP_CANCEL))
+
     def condemn(self, uint32_t slot, uint32_t task_generation, uint32_t worker):
         """The worker with that label is about to be killed for this task. False: it has let go of it meanwhile, and is to live."""
         if slot >= self.space.slots.count:
