@@ -84,6 +84,7 @@ class QueueConfig(Record):
         "output",
         "arguments",
         "results",
+        "task_modules",
     )
 
     workers: int
@@ -110,6 +111,7 @@ class QueueConfig(Record):
     output: str
     arguments: str
     results: str
+    task_modules: tuple[str, ...]
 
     @classmethod
     def check(cls, **arguments: object) -> QueueConfig:
@@ -290,6 +292,7 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "output": ("prefix", _choice("prefix", "plain", "off", "inherit")),
     "arguments": ("copy-on-write", _choice(*ARGUMENTS)),
     "results": ("views", _choice(*RESULTS)),
+    "task_modules": ((), _modules),
 }
 
 

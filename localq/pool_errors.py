@@ -39,13 +39,17 @@ class SupervisorLost(LocalqError, BrokenProcessPool):
 
 
 class InitializerFailed(LocalqError, BrokenProcessPool):
-    """`initializer` raised in a worker, so no worker can start. `traceback` is the text made there."""
+    """`initializer` raised in a worker, or a module of `task_modules` could not be imported there, so no worker can
+    start. `traceback` is the text made there; `task_module` the name of that module, None when it was the initializer.
+    """
 
     __module__ = "localq.errors"
 
-    def __init__(self, traceback: str) -> None:
-        super().__init__(f"initializer raised in a worker:\n\n{traceback.rstrip()}")
+    def __init__(self, traceback: str, task_module: str | None = None) -> None:
+        what = "initializer raised" if task_module is None else f"task module {task_module!r} could not be imported"
+        super().__init__(f"{what} in a worker:\n\n{traceback.rstrip()}")
         self.traceback = traceback
+        self.task_module = task_module
 
 
 class WorkerCrashed(TaskError, BrokenProcessPool):

@@ -16,6 +16,7 @@ from threading import Thread, current_thread
 
 from localq._native import PHASE_BROKEN, PHASE_STOPPED, ROLE_SUPERVISOR, ROLE_WORKER
 from localq.errors import ConfigError, QueueClosed
+from localq.pool.brief import MODULE_FAILED
 from localq.pool.notices import notice
 from localq.pool.processes import ended_by, is_stopped, join_wholly, open_process
 from localq.pool.recovery import WITH_SUPERVISOR, recover
@@ -247,7 +248,8 @@ class Ownership:
 def _initializer_failed(story: str) -> Exception:
     from localq.errors import InitializerFailed
 
-    return InitializerFailed(story)
+    module, begins, traceback = story.partition(MODULE_FAILED)
+    return InitializerFailed(traceback, module) if begins else InitializerFailed(story)
 
 
 def _supervisor_lost(pid: int, exit_status: int | None) -> Exception:

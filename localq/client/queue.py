@@ -260,6 +260,9 @@ class LocalQueue:
         results: "views": arrays in results look at the queue's memory, copy-on-write, and keep their part of it as long
             as they live, also after the queue was closed; those beyond an eighth of it, or beyond some 1,500, are
             copied. "copies": they are copied out of it.
+        task_modules: modules that each worker imports when it starts, with the current directory on their path: their
+            tasks can be called by name, and a reload (`localq serve`, SIGHUP) takes them up as they are then. What
+            `preload` or, with start_method="fork", this process has imported is not imported again.
 
     Raises:
         ConfigError: an argument is not allowed. Nothing was started.
@@ -294,6 +297,7 @@ class LocalQueue:
         output: str = "prefix",
         arguments: str = "copy-on-write",
         results: str = "views",
+        task_modules: Iterable[str] = (),
     ) -> None:
         config = QueueConfig.check(
             workers=workers,
@@ -320,6 +324,7 @@ class LocalQueue:
             output=output,
             arguments=arguments,
             results=results,
+            task_modules=task_modules,
         )
         self._space = space = _native.Space.create(
             capacity=config.capacity,

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["NoAnswer", "Reached", "listener_at", "reach"]
+__all__ = ["AGAIN", "HungUp", "NoAnswer", "Reached", "connect", "exchange", "listener_at", "reach", "understand"]
 
 FDS = 2
 AGAIN = 0.05  # seconds until somebody who was hung up on asks again; starting another supervisor takes about as long
@@ -33,7 +33,7 @@ class NoAnswer(AttachError):
     """Somebody listens at the socket and says nothing: its supervisor was stopped, or is only starting."""
 
 
-class _HungUp(NoAnswer):
+class HungUp(NoAnswer):
     """Its supervisor ended before it answered: the queue is ending, or another one is being started."""
 
 
@@ -70,21 +70,18 @@ def reach(name: str, as_client: bool, timeout: float) -> Reached:
     while True:
         try:
             return _reach(name, as_client, timeout)
-        except _HungUp:
+        except HungUp:
             if time.monotonic() + AGAIN > until:
                 raise
             time.sleep(AGAIN)
 
 
 def _reach(name: str, as_client: bool, timeout: float) -> Reached:
-    path = address_of(name)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    connection = connect(name, timeout)
     try:
-        _connect(connection, path, name, timeout)
-        connection.settimeout(timeout)
-        answer, fds = _ask(connection, CLIENT if as_client else READER, name, timeout)
+        answer, fds = exchange(connection, CLIENT if as_client else READER, name, timeout)
         try:
-            told = _understand(answer, name)
+            told = understand(answer, name)
             if len(fds) != FDS:
                 raise AttachError(f"queue {name!r} sent {len(fds)} descriptors instead of {FDS}: is none left here?")
         except BaseException:
@@ -114,6 +111,18 @@ def _listener_of(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
+def connect(name: str, timeout: float) -> socket.socket:
+    """A connection to that queue's supervisor, or to the one that is being started; see `reach`."""
+    path = address_of(name)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        _connect(connection, path, name, timeout)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _connect(connection: socket.socket, path: str, name: str, timeout: float) -> None:
     try:
         # The kernel waits for room in the queue of visitors only on behalf of a socket that may block.
@@ -137,8 +146,10 @@ def _connect(connection: socket.socket, path: str, name: str, timeout: float) ->
         raise AttachError(f"the socket {path} belongs to a process of user {uid}, not of yours ({os.geteuid()})")
 
 
-def _ask(connection: socket.socket, wanted: bytes, name: str, timeout: float) -> tuple[bytes, list[int]]:
+def exchange(connection: socket.socket, wanted: bytes, name: str, timeout: float) -> tuple[bytes, list[int]]:
+    """Say one packet, and hear one: it, and the descriptors that came with it."""
     fds = array("i")
+    connection.settimeout(timeout)
     try:
         connection.send(wanted)
         answer, ancillary, _, _ = connection.recvmsg(
@@ -148,16 +159,17 @@ def _ask(connection: socket.socket, wanted: bytes, name: str, timeout: float) ->
         reason = f"does not answer within {timeout:g} s: its supervisor was stopped, or is only starting"
         raise NoAnswer(f"queue {name!r} {reason}") from None
     except OSError as error:
-        raise _HungUp(f"queue {name!r} hung up: {error.strerror}") from None
+        raise HungUp(f"queue {name!r} hung up: {error.strerror}") from None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     return answer, list(fds)
 
 
-def _understand(answer: bytes, name: str) -> dict[str, Any]:
+def understand(answer: bytes, name: str) -> dict[str, Any]:
+    """What the answer says. Raises AttachError when it is a refusal, or none."""
     if not answer:
-        raise _HungUp(f"queue {name!r} can't be attached to: it is ending")
+        raise HungUp(f"queue {name!r} can't be attached to: it is ending")
     try:
         told = _native.decode_value(answer)
     except ValueError:

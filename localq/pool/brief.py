@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     # Levels by name, whether to stdout, the handler's level, and format, date format and style of its formatter.
     Logs = tuple[dict[str, int], bool, int, tuple[str | None, str | None, str] | None]
 
-__all__ = ["FOR_CLIENTS", "KILL", "LOOK", "Brief"]
+__all__ = ["FOR_CLIENTS", "KILL", "LOOK", "MODULE_FAILED", "Brief"]
 
 #: What clients other than the owner have to know of the configuration, beside the names of the queues.
 FOR_CLIENTS = (
@@ -32,6 +32,7 @@ FOR_CLIENTS = (
     "results",
 )
 
+MODULE_FAILED = "\0"  # between the name of a task module and the error of its import, when a worker can't start
 LOOK, KILL = b"!", b"x"  # what the client says on the pipe: look at the phase; end at once
 
 
@@ -40,6 +41,7 @@ class Brief:
 
     __slots__ = (
         "arguments",
+        "began",
         "capacity",
         "concurrency",
         "cwd",
@@ -63,11 +65,13 @@ class Brief:
         "serialization",
         "socket",
         "sys_path",
+        "task_modules",
         "task_timeout",
         "workers",
     )
 
     arguments: str
+    began: float  # when the queue was opened, in seconds since the epoch
     capacity: int
     concurrency: int
     cwd: str | None
@@ -91,6 +95,7 @@ class Brief:
     serialization: str
     socket: tuple[str, int] | None  # where others find the queue, and its inode
     sys_path: list[str]
+    task_modules: tuple[str, ...]
     task_timeout: float | None
     workers: int
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from localq._native import guard_last_words
+from localq.pool.story import FATAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class LastWords:
     def report(self, pid: int, wait_status: int, peak_bytes: int, story: bytes) -> int:
         """The report's number; 0 when there was no room for one."""
         return self._space.write_report(
-            self._label, pid, wait_status, peak_bytes, self._was_out_of_memory(wait_status), stack_in(story)
+            self._label, pid, wait_status, peak_bytes, self._was_out_of_memory(wait_status), _crash_in(story)
         )
 
     def _was_out_of_memory(self, wait_status: int) -> bool:
@@ -55,6 +56,12 @@ class LastWords:
             return False
         before, self._oom_kills = self._oom_kills, _oom_kills()
         return before is not None and self._oom_kills is not None and self._oom_kills > before
+
+
+def _crash_in(story: bytes) -> bytes:
+    """The stacks of a crash; not those that somebody asked for before (`localq.pool.stacks`), which came too late."""
+    begin = story.rfind(FATAL)
+    return stack_in(story[begin:]) if begin >= 0 else b""
 
 
 def stack_in(story: bytes) -> bytes:

@@ -11,6 +11,7 @@ import _signal as signal  # `signal` makes enums of all its numbers, which costs
 import os
 import select
 import sys
+import time
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from localq.errors import ConfigError, SerializationError
@@ -52,12 +53,15 @@ _MAIN = (
 def _brief_of(config: QueueConfig, door: Doorway | None, output: int) -> Brief:
     """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
     brief = Brief()
+    brief.began = time.time()
     brief.owner_pid = os.getpid()
     brief.cwd = _cwd()
     brief.initializer = _encode_initializer(config)
     brief.logs = _logs() if output >= 0 and "logging" in sys.modules else None
     brief.output = output
     brief.sys_path = [path and os.path.abspath(path) for path in sys.path]  # '' stays: it means wherever one is
+    if config.task_modules and brief.cwd is not None and not {"", brief.cwd}.intersection(brief.sys_path):
+        brief.sys_path.insert(0, brief.cwd)
     brief.socket = None if door is None else (door.path, door.inode)
     for name in Brief.__slots__:
         if not hasattr(brief, name):

@@ -32,20 +32,25 @@ from localq._native import (
     TALLY_WORKERS_CRASHED,
     Space,
 )
-from localq.pool.brief import FOR_CLIENTS, KILL, Brief
+from localq.pool.brief import FOR_CLIENTS, KILL, MODULE_FAILED, Brief
 from localq.pool.notices import notice
 from localq.pool.processes import is_stopped, open_process, started_at
 from localq.pool.recovery import FOR_ANOTHER, WITH_SUPERVISOR, Allowance, recover, signed_by
+from localq.pool.story import Story, story_pipe
 from localq.pool.visitors import Visitors
 from localq.pool.worker import INITIALIZER_FAILED, RECYCLED, STOPPED, run_worker
+from localq.tasks import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    import _socket
+    from typing import Any, NoReturn
 
     from localq.pool.last_words import LastWords
+    from localq.pool.reload import Reload
+    from localq.pool.steering import Steering
 
-__all__ = ["main", "run_supervisor"]
+__all__ = ["Child", "Supervisor", "main", "run_supervisor"]
 
 FAILED_STARTS = 5  # so many workers in a row that died before they were ready: give up, tell the client
 BACK_OFF = 0.05  # seconds before the second attempt after a failed start; doubles each time
@@ -58,17 +63,20 @@ LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each re
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
 
-class _Child:
+class Child:
     """A worker, as the supervisor sees it."""
 
-    __slots__ = ("is_condemned", "label", "pid", "pidfd", "story")
+    __slots__ = ("generation", "is_condemned", "is_surplus", "is_told_to_leave", "label", "pid", "pidfd", "story")
 
-    def __init__(self, pid: int, pidfd: int, label: int, story: int) -> None:
+    def __init__(self, pid: int, pidfd: int, label: int, story: Story, generation: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.label = label
+        self.story = story
+        self.generation = generation  # reloads that were begun before it was started
         self.is_condemned = False  # killed by us, for a task that did not stop
-        self.story = story  # read end of a pipe on which it tells why it could not start, and where it crashed
+        self.is_told_to_leave = False  # after the task in hand
+        self.is_surplus = False  # ... and nobody takes its place
 
 
 class Supervisor:
@@ -80,7 +88,14 @@ class Supervisor:
         self.ear = hear  # the owner calls on it; its end is the owner's
         self.voice = tell  # to the owner
         self.label = space.join(ROLE_SUPERVISOR, os.getpid(), started_at(os.getpid()))
-        self.children: dict[int, _Child] = {}  # by pidfd
+        self.children: dict[int, Child] = {}  # by pidfd
+        self.by_story: dict[int, Child] = {}
+        self.leased = 0  # workers beside those that the owner wants, as long as somebody else does
+        self.tasks: list[dict[str, Any]] | None = None  # what workers can run by name, as the latest of them told
+        self.tasks_generation = -1  # ... which was of that
+        self.generation = 0  # reloads that were begun
+        self.reload: Reload | None = None
+        self.is_reload_wanted = False  # another one, after that
         self.strangers: dict[int, int] = {}  # pidfd to label: workers of an earlier supervisor, which are ending
         self.unfinished: list[
             tuple[int, int, int]
@@ -99,6 +114,7 @@ class Supervisor:
         self.retry = RETRY
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
         self.last_words: LastWords | None = None
+        self.steering: Steering | None = None  # once somebody has asked for something
         try:
             self.owner = os.pidfd_open(brief.owner_pid)
         except ProcessLookupError:  # gone already
@@ -106,7 +122,13 @@ class Supervisor:
         self.poll = select.epoll()
         self.signalled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # by the handlers of signals
         self.visitors = Visitors(
-            space, door, self.poll, brief.workers, self.describe, lambda label: self.finish_for(label, 0)
+            space,
+            door,
+            self.poll,
+            brief.workers,
+            self.describe,
+            lambda label: self.finish_for(label, 0),
+            self.hear_request,
         )
 
     def run(self) -> NoReturn:
@@ -134,10 +156,12 @@ class Supervisor:
                     self.heed()
                 elif fd in self.children:
                     self.bury(self.children[fd])
+                elif fd in self.by_story:
+                    self.hear_worker(self.by_story[fd])
                 elif fd in self.strangers:
                     self.bury_stranger(fd)
-                else:
-                    self.visitors.handle(fd)
+                elif not self.visitors.handle(fd) and self.steering is not None:
+                    self.steering.handle(fd)
             self.keep_time()
             self.staff()
             if self.is_done():
@@ -169,6 +193,7 @@ class Supervisor:
             "owner_pid": brief.owner_pid,
             "owner_started": started_at(brief.owner_pid),
             "supervisor_pid": os.getpid(),
+            "began": brief.began,
             "python": ".".join(map(str, sys.version_info[:2])),
             "queues": list(brief.queues),
             **{name: getattr(brief, name) for name in FOR_CLIENTS},
@@ -218,8 +243,7 @@ class Supervisor:
             if kill_at > now:
                 stops[index, generation, label] = kill_at
             elif self.space.condemn(index, generation, label):  # else it has ended since the look
-                child.is_condemned = True
-                _kill(child.pidfd)
+                self.condemn(child)
         self.stops = stops
         times = [*stops.values(), *([] if next_at is None else [max(next_at, now + LOOK_LEAST)])]
         self.look_at = min(times, default=None)
@@ -263,22 +287,28 @@ class Supervisor:
         os.close(pidfd)
         self.finish_for(self.strangers.pop(pidfd), WITH_SUPERVISOR)
 
-    def bury(self, child: _Child) -> None:
+    def bury(self, child: Child) -> None:
         """A worker has ended: finish what it began, and note why."""
         _, status, used = os.wait4(child.pid, 0)
-        try:
-            story = os.read(child.story, 1 << 16)
-        except BlockingIOError:  # it said nothing, and a process that a task started still holds the other end
-            story = b""
+        self.hear_worker(child)
+        story = child.story.text
         was_ready = self.is_ready(child.label)
         clients = self.clients_in(child.pid)
         self.poll.unregister(child.pidfd)
         del self.children[child.pidfd]
         os.close(child.pidfd)
-        os.close(child.story)
+        self.close_story(child)
         for label in clients:
             self.finish_for(label, status)
+        if self.steering is not None:
+            self.steering.bury(child)
         code = os.waitstatus_to_exitcode(status)
+        if self.reload is not None and (child is self.reload.first or (not was_ready and code == INITIALIZER_FAILED)):
+            is_first = child is self.reload.first
+            self.end_reload(_why_not(code, story))
+            if is_first:
+                self.finish_for(child.label, status)
+                return
         if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
             self.failed_starts = 0 if was_ready else self.failed_starts
@@ -300,11 +330,10 @@ class Supervisor:
         if code == INITIALIZER_FAILED and not self.has_ready_worker():
             self.give_up(story)
         elif self.failed_starts >= FAILED_STARTS and not self.has_ready_worker():
-            how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            reason = f"{self.failed_starts} workers in a row ended with {how} before they were ready"
+            reason = f"{self.failed_starts} workers in a row ended with {_how(code)} before they were ready"
             self.give_up(story or reason.encode())
         elif code == INITIALIZER_FAILED:
-            self.say(f"a worker's initializer failed; trying again\n{story.decode()}")
+            self.say(f"a worker can't be started: {_why_not(code, story)}; trying again")
 
     def clients_in(self, pid: int) -> list[int]:
         """The labels under which a worker has submitted tasks of its own."""
@@ -343,14 +372,17 @@ class Supervisor:
             pass  # the owner is gone, or does not listen: the phase tells it enough
         self.start_at = None
         self.space.set_phase(PHASE_BROKEN)
+        if self.steering is not None:
+            self.steering.give_up("its workers could not be started; its owner knows why")
 
     # timers
 
     def until_next_timer(self) -> float:
         timers = (self.sweep_at, self.tidy_at, self.start_at, self.warm_at, self.end_at, self.look_at)
         left = max(0.0, min(at for at in timers if at is not None) - time.monotonic())
-        visitors = self.visitors.until_next_timer()
-        left = left if visitors is None else min(left, visitors)
+        for others in (self.visitors, self.steering):
+            timer = None if others is None else others.until_next_timer()
+            left = left if timer is None else min(left, timer)
         return min(left, self.retry) if self.unfinished else left
 
     def keep_time(self) -> None:
@@ -364,6 +396,9 @@ class Supervisor:
             self.finish_for(label, status, report)
         self.retry = min(2 * self.retry, RETRY_MOST) if self.unfinished else RETRY
         self.visitors.keep_time()
+        if self.steering is not None:
+            self.steering.keep_time()
+        self.go_on_with_reload()
         if self.look_at is not None and now >= self.look_at:
             self.look()
         if self.warm_at is not None and now >= self.warm_at:
@@ -426,23 +461,40 @@ class Supervisor:
         phase = self.space.phase
         if phase >= PHASE_STOPPED or self.start_at is not None:
             return
-        wanted = self.brief.workers
+        wanted = self.workers
         if phase == PHASE_DRAINING:  # no more than there is still work for
             wanted = min(wanted, sum(map(sum, self.space.depths())))
-        while len(self.children) < wanted and self.start_at is None:
+        while len(self.staying()) < wanted and self.start_at is None:
             self.fork()
 
-    def fork(self) -> None:
+    def staying(self) -> list[Child]:
+        """Those that count: not who is too many, nor the first of a reload, which is beside them."""
+        first = None if self.reload is None else self.reload.first
+        return [child for child in self.children.values() if not child.is_surplus and child is not first]
+
+    @property
+    def workers(self) -> int:
+        """As many as there should be."""
+        return self.brief.workers + self.leased
+
+    def tells_tasks(self) -> bool:
+        """Whether the next worker is to tell what it can run: the first of each generation, and during a reload all,
+        because that is how they say that they can work."""
+        if self.reload is not None:
+            return True
+        return self.tasks_generation != self.generation and bool(self.brief.task_modules or registry)
+
+    def fork(self) -> Child | None:
         """One more worker; or, when the system refuses something for it, none for a while."""
         try:
             label = self.space.join(ROLE_WORKER, 0)
         except RuntimeError:  # the roster is full: a row comes back with the next burial
             self.start_at = time.monotonic() + BACK_OFF
-            return
+            return None
         fds: list[int] = []
         try:
-            tell, story = _story_pipe()
-            fds += tell, story
+            tell, story = story_pipe()
+            fds += tell, story.fd
             # Until the child has a handler of its own, it would take SIGTERM for the supervisor's, and drain the queue.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
             supervisor = os.getpid()  # asked in the child, its parent may be another already
@@ -454,18 +506,115 @@ class Supervisor:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self.space.sign_in(label, pid)
             self.space.tally(TALLY_WORKERS)
-            child = _Child(pid, _pidfd(pid), label, story)
-            fds.remove(story)
+            child = Child(pid, _pidfd(pid), label, story, self.generation)
+            fds.remove(story.fd)
         except OSError as error:  # out of descriptors, processes or memory
             self.say(f"no worker could be started: {error}; trying again")
             self.finish_for(label, 0)
             self.start_at = time.monotonic() + BACK_OFF_MOST
-            return
+            return None
         finally:
             for fd in fds:
                 os.close(fd)
-        self.children[child.pidfd] = child
+        self.children[child.pidfd] = self.by_story[story.fd] = child
         self.poll.register(child.pidfd, select.EPOLLIN)
+        self.poll.register(story.fd, select.EPOLLIN)
+        return child
+
+    def hear_worker(self, child: Child) -> None:
+        """It tells something."""
+        had_tasks = child.story.tasks is not None
+        child.story.read()
+        if not had_tasks and child.story.tasks is not None:
+            if child.generation >= self.tasks_generation:
+                self.tasks, self.tasks_generation = child.story.tasks, child.generation
+            if self.reload is not None and child is self.reload.first:
+                self.end_reload(None)
+        if self.steering is not None:
+            self.steering.hear(child)
+        if child.story.is_over:
+            self.close_story(child)
+
+    def close_story(self, child: Child) -> None:
+        if self.by_story.pop(child.story.fd, None) is not None:
+            self.poll.unregister(child.story.fd)
+            child.story.close()
+
+    def condemn(self, child: Child) -> None:
+        """Kill it, for a task that must end and has been marked as ended by us."""
+        child.is_condemned = True
+        _kill(child.pidfd)
+
+    def drain_worker(self, child: Child) -> None:
+        """It ends after the task in hand, and is replaced."""
+        child.is_told_to_leave = True
+        try:
+            signal.pidfd_send_signal(child.pidfd, signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # its burial comes
+
+    # when somebody asks for it
+
+    def hear_request(self, socket: _socket.socket, pid: int, said: bytes) -> None:
+        """A visitor wants something else than the memory."""
+        try:
+            if self.steering is None:
+                from localq.pool.steering import Steering
+
+                self.steering = Steering(self)
+        except (OSError, ImportError):  # no descriptor left to read a file with
+            socket.close()
+            return
+        self.steering.take(socket, pid, said)
+
+    def set_leased(self, workers: int) -> None:
+        """So many beside those that the owner wants. Who is too many ends after the task in hand: the idle ones first,
+        those that are only starting before them."""
+        self.leased = workers
+        self.space.set_workers(self.workers)
+        self.visitors.workers = self.workers
+        staying = self.staying()
+        staying.sort(key=lambda child: (self.is_ready(child.label), self.is_busy(child), -child.pid))
+        for child in staying[: max(0, len(staying) - self.workers)]:
+            child.is_surplus = True
+            self.drain_worker(child)
+
+    def is_busy(self, child: Child) -> bool:
+        """Whether it has a task in hand. A reading: it is old when it returns."""
+        row = self.space.row(child.label & 0xFFF)
+        return row is not None and row["task"] is not None
+
+    def begin_reload(self) -> None:
+        """Replace all workers, or, while that is being done, do it once more afterwards."""
+        if self.reload is not None:
+            self.is_reload_wanted = True
+            return
+        from localq.pool.reload import Reload
+
+        self.generation += 1
+        self.reload = Reload(self.drain_worker, self.is_busy)
+        self.reload.first = self.fork()
+        if self.reload.first is None:
+            self.end_reload("the system refuses a process for it, just now")
+
+    def end_reload(self, why_not: str | None) -> None:
+        """The first new worker is there, or could not start; what is left to do then is to send the others home."""
+        assert self.reload is not None
+        self.reload.first = None
+        old = sum(child.generation != self.generation for child in self.children.values())
+        if why_not is not None:
+            self.say(f"reload failed, the workers stay as they are: {why_not}")
+            self.reload = None
+        if self.steering is not None:
+            self.steering.reloaded(old, why_not)
+
+    def go_on_with_reload(self) -> None:
+        is_staffed = self.start_at is None and len(self.staying()) >= self.workers
+        if self.reload is not None and is_staffed and not self.reload.step([*self.children.values()], self.generation):
+            self.reload = None
+        if self.reload is None and self.is_reload_wanted:
+            self.is_reload_wanted = False
+            self.begin_reload()
 
     def become_worker(self, label: int, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
         """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
@@ -475,9 +624,12 @@ class Supervisor:
                 os.close(fd)
             for child in self.children.values():
                 os.close(child.pidfd)
-                os.close(child.story)
+            for story in self.by_story:
+                os.close(story)
             self.visitors.close()
-            run_worker(self.space, label, self.brief, tell, supervisor, mask)
+            if self.steering is not None:
+                self.steering.close()
+            run_worker(self.space, label, self.brief, tell, self.tells_tasks(), supervisor, mask)
         except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this must not become a second supervisor
             sys.excepthook(*sys.exc_info())
         finally:
@@ -521,10 +673,18 @@ def _pidfd(pid: int) -> int:
         raise
 
 
-def _story_pipe() -> tuple[int, int]:
-    story, tell = os.pipe()
-    os.set_blocking(story, False)
-    return tell, story
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _why_not(code: int, story: bytes) -> str:
+    """Why a worker could not start."""
+    module, is_of_module, error = story.decode("utf-8", "replace").partition(MODULE_FAILED)
+    if is_of_module:
+        return f"task module {module!r} could not be imported\n{error.rstrip()}"
+    if code == INITIALIZER_FAILED:
+        return f"the initializer raised\n{module.rstrip()}"
+    return f"a new worker ended with {_how(code)} before it was ready"
 
 
 def _sweep_interval(result_ttl: float | None) -> float:

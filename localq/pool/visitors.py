@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from localq._native import Space
 
-__all__ = ["CLIENT", "MOST_BYTES", "READER", "Visitors"]
+__all__ = ["ASK", "CLIENT", "MOST_BYTES", "READER", "Visitors"]
 
 CLIENT, READER = b"localq2 client", b"localq2 reader"  # what one may want
+ASK = b"localq2 ask "  # ... or begin a request with, which is somebody else's to answer: see `localq.pool.requests`
 MOST_BYTES = 65536  # of any packet
 ROWS = 255  # of the roster
 OTHER_ROWS = 10  # for the owner, the supervisor and its successor, and workers that are dead and not yet recovered
@@ -59,21 +60,32 @@ class Visitors:
         workers: int,
         describe: Callable[[], dict[str, object]],
         bury: Callable[[int], None],
+        hand_over: Callable[[_socket.socket, int, bytes], None],
     ) -> None:
         """`workers`: so many the roster must have room for, whoever comes; `describe()` is what visitors are told;
-        `bury(label)` finishes what a dead client began."""
+        `bury(label)` finishes what a dead client began; `hand_over(socket, pid, request)` takes who wants something
+        else than the memory."""
         self._space = space
         self._door = door
         self._poll = poll
-        self._most_clients = ROWS - OTHER_ROWS - workers
+        self.workers = workers
         self._describe = describe
         self._bury = bury
+        self._hand_over = hand_over
         self._by_fd: dict[int, _Visitor] = {}  # of both their descriptors
         self._inode = os.fstat(space.fds[0]).st_ino
         self._listener: _socket.socket | None = None  # made when somebody comes
         self._deaf_until: float | None = None  # nobody is let in before
         if door >= 0:
             poll.register(door, 1)  # EPOLLIN
+
+    @property
+    def room(self) -> int:
+        """Rows of the roster that neither workers nor clients need."""
+        return ROWS - OTHER_ROWS - self.workers - self._count_of_clients()
+
+    def _count_of_clients(self) -> int:
+        return sum(bool(each.label) for each in set(self._by_fd.values()))
 
     def handle(self, fd: int) -> bool:
         """An event at that descriptor. False when it is none of a visitor's."""
@@ -182,14 +194,18 @@ class Visitors:
         elif said == READER:
             self._let_look(visitor)
             self._forget(visitor)
+        elif said.startswith(ASK):
+            del self._by_fd[visitor.socket.fileno()]
+            self._poll.unregister(visitor.socket.fileno())
+            self._hand_over(visitor.socket, visitor.pid, said[len(ASK) :])
         else:
             self._refuse(visitor, "it does not know what you want: another version of localq?")
             self._forget(visitor)
 
     def _let_client_in(self, visitor: _Visitor) -> None:
         """Its row has no pid until it signs in: who asked and is gone never does, whoever has its pid by now."""
-        if sum(bool(each.label) for each in set(self._by_fd.values())) >= self._most_clients:
-            self._refuse(visitor, f"all {self._most_clients} places for clients are taken")
+        if self.room < 1:
+            self._refuse(visitor, f"all {self._count_of_clients()} places for clients are taken")
             self._forget(visitor)
             return
         try:

@@ -20,6 +20,8 @@ from localq.pool.coroutines import Coroutines
 from localq.pool.last_words import keep_last_words
 from localq.pool.output import send_output
 from localq.pool.processes import started_at
+from localq.pool.stacks import keep_stack_ready
+from localq.pool.story import import_modules, tell_tasks
 from localq.retry import Terms
 from localq.shared import take_part
 from localq.tasks import Task
@@ -39,9 +41,11 @@ RECYCLED = 83
 INITIALIZER_FAILED = 84
 
 
-def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
-    """Live as a worker. `tell` is the pipe on which to say why this one could not start; `mask` are the signals to
-    block once SIGTERM, blocked so far, is handled."""
+def run_worker(
+    space: Space, label: int, brief: Brief, tell: int, tells_tasks: bool, supervisor: int, mask: set[int]
+) -> NoReturn:
+    """Live as a worker. `tell` is the pipe on which to say why this one could not start and, if it `tells_tasks`, what
+    it can run; `mask` are the signals to block once SIGTERM, blocked so far, is handled."""
     _native.die_with_parent(supervisor)
     _native.name_process(f"localq-w:{brief.name}")
     if not space.sign_in(label, os.getpid(), started_at(os.getpid())):
@@ -75,10 +79,14 @@ def run_worker(space: Space, label: int, brief: Brief, tell: int, supervisor: in
         _flush_lines()
     else:
         send_output(worker, space, brief.output, brief.logs)
+    _import_tasks(brief, tell)
     _initialize(brief, tell)
     if worker.let_out is not None:
         worker.let_out()  # what the initializer has begun is no task's
+    if tells_tasks:
+        tell_tasks(tell)
     keep_last_words(tell)
+    keep_stack_ready(tell)
     space.set_ready(label)
     reason = coroutines.run(worker, brief.concurrency)
     _leave(RECYCLED if reason == "recycle" else STOPPED)
@@ -101,6 +109,18 @@ def _flush_lines() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(line_buffering=True)
+
+
+def _import_tasks(brief: Brief, tell: int) -> None:
+    """Here and not in the supervisor: so the next worker has what the files hold then."""
+    if brief.task_modules:
+        sys.path[:0] = [
+            path for path in brief.sys_path[:1] if path not in sys.path
+        ]  # forked from the owner, it has less
+        problem = import_modules(brief.task_modules)
+        if problem is not None:
+            os.write(tell, problem.encode("utf-8", "backslashreplace")[:60000])
+            _leave(INITIALIZER_FAILED)
 
 
 def _initialize(brief: Brief, tell: int) -> None:

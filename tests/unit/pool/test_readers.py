@@ -46,7 +46,7 @@ def test_without_proc_a_reader_is_refused_and_nothing_is_left_open(monkeypatch):
     space = Space.create(capacity=10, result_cache_size=2, queues=1, cpus=1, memory=1 << 20, ttl_ms=0, identity=1)
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with select.epoll() as poll, here:
-        door = visitors.Visitors(space, -1, poll, 1, dict, lambda label: None)
+        door = visitors.Visitors(space, -1, poll, 1, dict, lambda label: None, lambda *_: None)
         visitor = visitors._Visitor(there._sock if hasattr(there, "_sock") else there, os.getpid())
         door._by_fd[there.fileno()] = visitor
         poll.register(there.fileno(), select.EPOLLIN)
