@@ -39,8 +39,8 @@ def ask(name: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, A
         {"do": "kill", "task_id": T}     {"killed": bool}: that task is cancelled, and its worker killed at once;
                                          False: it does not run
         {"do": "tasks"}                  {"tasks": [...]}: what can be called by name
-        {"do": "reload"}                 {"workers": n}: so many will be replaced, each after its task in hand; told
-                                         once the first new one has proven that it can start
+        {"do": "reload"}                 {"workers": n}: so many are replaced, each after its task in hand: told once
+                                         they take no others, which lasts as long as new ones take to start
         {"do": "facts"}                  {"name", "owner_pid", "command", "started_at", "workers", "queued", ...}
 
     Workers for a while are asked for with `lease`.

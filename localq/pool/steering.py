@@ -74,7 +74,7 @@ class Steering:
         if worker in self._stacks:
             self._stacks[worker][0].hear()
         if worker.story.tasks is not None:
-            self._answer_all(self._want_tasks, {"tasks": self._supervisor.tasks})
+            self._answer_all(self._want_tasks, self._told_tasks())
 
     def bury(self, worker: Child) -> None:
         """A worker has ended."""
@@ -91,7 +91,7 @@ class Steering:
             askers.clear()
 
     def reloaded(self, workers: int, why_not: str | None) -> None:
-        """The first new worker is there, and so many old ones will be replaced; or it could not start."""
+        """So many old workers take no task any more; or none will be replaced."""
         if why_not is not None:
             for asker in self._want_reload:
                 if self._requests.is_here(asker):
@@ -151,7 +151,11 @@ class Steering:
         if supervisor.tasks is None and supervisor.tells_tasks():
             self._want_tasks.append(asker)  # the first workers are only starting
             return None
-        return {"tasks": supervisor.tasks or []}
+        return self._told_tasks()
+
+    def _told_tasks(self) -> dict[str, Any]:
+        """Copies: what others hold as well can't be encoded exactly."""
+        return {"tasks": [dict(task) for task in self._supervisor.tasks or []]}
 
     def _reload(self, asker: Asker) -> None:
         if self._supervisor.space.phase != PHASE_OPEN:

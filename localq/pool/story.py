@@ -98,7 +98,8 @@ def import_modules(modules: tuple[str, ...]) -> str | None:
         except BaseException as error:  # noqa: BLE001 - a module may raise anything, and the client must hear of it
             from traceback import format_exception
 
-            return f"{name}{MODULE_FAILED}{''.join(format_exception(error))}"
+            trace = error.__traceback__ and error.__traceback__.tb_next  # without this frame
+            return f"{name}{MODULE_FAILED}{''.join(format_exception(type(error), error, trace))}"
     return None
 
 

@@ -60,6 +60,7 @@ RETRY_MOST = 0.5  # ... and at last: what a dead client pinned stays while its t
 IDLE = 5.0  # seconds that memory lies idle until the system gets it back, and at most twice that
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
 LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each reads all slots
+LOOK_AGAIN = 0.1  # ... whether a worker that was idle and is to go has taken a task in that moment
 SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
 
 
@@ -303,12 +304,10 @@ class Supervisor:
         if self.steering is not None:
             self.steering.bury(child)
         code = os.waitstatus_to_exitcode(status)
-        if self.reload is not None and (child is self.reload.first or (not was_ready and code == INITIALIZER_FAILED)):
-            is_first = child is self.reload.first
+        if self.reload is not None and child is self.reload.first:
+            self.finish_for(child.label, status)
             self.end_reload(_why_not(code, story))
-            if is_first:
-                self.finish_for(child.label, status)
-                return
+            return
         if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
             self.failed_starts = 0 if was_ready else self.failed_starts
@@ -332,6 +331,8 @@ class Supervisor:
         elif self.failed_starts >= FAILED_STARTS and not self.has_ready_worker():
             reason = f"{self.failed_starts} workers in a row ended with {_how(code)} before they were ready"
             self.give_up(story or reason.encode())
+        elif code == INITIALIZER_FAILED and self.reload is not None:  # the files have changed once more
+            self.end_reload(_why_not(code, story))
         elif code == INITIALIZER_FAILED:
             self.say(f"a worker can't be started: {_why_not(code, story)}; trying again")
 
@@ -383,6 +384,8 @@ class Supervisor:
         for others in (self.visitors, self.steering):
             timer = None if others is None else others.until_next_timer()
             left = left if timer is None else min(left, timer)
+        if self.reload is not None:
+            left = min(left, LOOK_AGAIN)
         return min(left, self.retry) if self.unfinished else left
 
     def keep_time(self) -> None:
@@ -598,23 +601,26 @@ class Supervisor:
             self.end_reload("the system refuses a process for it, just now")
 
     def end_reload(self, why_not: str | None) -> None:
-        """The first new worker is there, or could not start; what is left to do then is to send the others home."""
+        """The first new worker can work, and the others are sent home; or it can't, and all stay as they are."""
         assert self.reload is not None
         self.reload.first = None
-        old = sum(child.generation != self.generation for child in self.children.values())
         if why_not is not None:
             self.say(f"reload failed, the workers stay as they are: {why_not}")
-            self.reload = None
+            self.finish_reload(why_not)
+
+    def finish_reload(self, why_not: str | None) -> None:
+        assert self.reload is not None
+        replaced, self.reload = self.reload.told, None
         if self.steering is not None:
-            self.steering.reloaded(old, why_not)
+            self.steering.reloaded(replaced, why_not)
+        if self.is_reload_wanted:
+            self.is_reload_wanted = False
+            self.begin_reload()
 
     def go_on_with_reload(self) -> None:
         is_staffed = self.start_at is None and len(self.staying()) >= self.workers
         if self.reload is not None and is_staffed and not self.reload.step([*self.children.values()], self.generation):
-            self.reload = None
-        if self.reload is None and self.is_reload_wanted:
-            self.is_reload_wanted = False
-            self.begin_reload()
+            self.finish_reload(None)
 
     def become_worker(self, label: int, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
         """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
