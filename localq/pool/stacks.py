@@ -42,13 +42,13 @@ def keep_stack_ready(pipe: int) -> None:
 class StackWanted:
     """One worker was asked. Whoever asks meanwhile gets the same answer."""
 
-    __slots__ = ("_last", "_pid", "_story", "_until", "text", "why_not")
+    __slots__ = ("_last", "_story", "_until", "pid", "text", "why_not")
 
     def __init__(self, pid: int, pidfd: int, story: Story) -> None:
         """Ask. `story` has been read to the end."""
         self.text: str | None = None  # once there is an answer
         self.why_not: str | None = None  # or that there will be none
-        self._pid = pid
+        self.pid = pid
         self._story = story
         self._until = self._last = time.monotonic() + PATIENCE
         if is_stopped(pid):
@@ -77,11 +77,11 @@ class StackWanted:
             return
         if not self._story.text:
             self.why_not = (
-                f"worker {self._pid} does not answer within {PATIENCE:g} s: it is stopped, or waits for a disk"
+                f"worker {self.pid} does not answer within {PATIENCE:g} s: it is stopped, or waits for a disk"
             )
             return
         if FATAL in self._story.text:  # that is for its burial
-            self.why_not = f"worker {self._pid} has crashed just now"
+            self.why_not = f"worker {self.pid} has crashed just now"
             return
         said, self._story.text = self._story.text, b""
         threads = stack_in(said).decode("utf-8", "replace")[:MOST_TEXT].split("\n\n")
@@ -90,7 +90,7 @@ class StackWanted:
     def end(self) -> None:
         """The worker has ended."""
         if not self.is_over:
-            self.why_not = f"worker {self._pid} has ended just now"
+            self.why_not = f"worker {self.pid} has ended just now"
 
 
 def _is_prepared(pid: int, story: Story) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from localq import _native
 from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_OPEN, PHASE_STOPPED, RUNNING
 from localq.config import MAX_WORKERS
 from localq.pool.processes import is_stopped
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Steering"]
 
 PHASES = {PHASE_OPEN: "open", PHASE_DRAINING: "draining", PHASE_STOPPED: "stopped", PHASE_BROKEN: "broken"}
+MOST_COROUTINES = 200  # that are told of
 LONGEST_COMMAND = 4096  # bytes
 
 
@@ -121,7 +123,20 @@ class Steering:
         if wanted.why_not is not None:
             self._requests.refuse(asker, wanted.why_not)
         else:
-            self._requests.answer(asker, {"stack": wanted.text})
+            self._requests.answer(asker, {"stack": f"{wanted.text}{self._coroutines_of(wanted.pid)}"})
+
+    def _coroutines_of(self, pid: int) -> str:
+        """The stack shows one task; these are all that such a worker has on their way."""
+        if self._supervisor.brief.concurrency == 1:
+            return ""
+        space, now = self._supervisor.space, _native.now_ns()
+        lines = [
+            f"  {each['function'] or '?'} ({space.task_id(each['slot'], each['task_generation'])})"
+            f" for {max(0, now - each['start_ns']) / 1e9:.1f} s"
+            for each in space.running()[:MOST_COROUTINES]
+            if each["pid"] == pid
+        ]
+        return "\n\nTasks in hand:\n" + "\n".join(lines) if lines else ""
 
     def _drain(self, asker: Asker, pid: int) -> dict[str, Any]:
         worker = self._worker(pid)

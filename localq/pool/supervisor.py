@@ -144,6 +144,8 @@ class Supervisor:
         self.space.tally(TALLY_SUPERVISORS)
         self.space.set_workers(self.brief.workers)
         self.adopt()
+        if self.space.tallies["supervisors_started"] > 1:
+            self.note(f"supervisor {os.getpid()} takes the place of one that was lost; its workers ended with it")
         self.staff()
         self.space.set_ready(self.label)
         self.look()  # for what was asked before there was anybody to call
@@ -310,6 +312,8 @@ class Supervisor:
             return
         if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
+            if child.is_condemned:
+                self.note(f"worker {child.pid} was killed: a task in it was told to stop, and did not", child.pid)
             self.failed_starts = 0 if was_ready else self.failed_starts
             self.look_at = time.monotonic()  # it may have wanted a look, and died before it could say so
             return
@@ -318,6 +322,11 @@ class Supervisor:
         if was_ready:
             self.space.tally(TALLY_WORKERS_CRASHED)
         self.finish_for(child.label, status, report)
+        facts = self.space.read_report(report, child.pid) if report else None
+        cause = " (the kernel had no memory left for it)" if facts is not None and facts[1] else ""
+        self.note(
+            f"worker {child.pid} ended with {_how(code)}{cause}{'' if was_ready else ' while it started'}", child.pid
+        )
         if was_ready:
             self.failed_starts = 0
             self.start_at = self.allowance.next_start(time.monotonic())
@@ -357,6 +366,10 @@ class Supervisor:
 
     def say(self, what: str) -> None:
         notice(self.brief.name, what)
+
+    def note(self, what: str, pid: int = 0) -> None:
+        """Write down what was started anew, and why; `pid`: what ended."""
+        self.space.tell(self.label, "restart", what, pid)
 
     def finish_for(self, label: int, status: int, report: int = 0) -> None:
         """Finish what a dead process began, or note that a full ring has to be emptied by workers first."""
@@ -606,11 +619,15 @@ class Supervisor:
         self.reload.first = None
         if why_not is not None:
             self.say(f"reload failed, the workers stay as they are: {why_not}")
+            lines = why_not.splitlines()
+            self.note(f"reload failed: {lines[0]}{f': {lines[-1]}' if len(lines) > 1 else ''}")
             self.finish_reload(why_not)
 
     def finish_reload(self, why_not: str | None) -> None:
         assert self.reload is not None
         replaced, self.reload = self.reload.told, None
+        if why_not is None:
+            self.note(f"reload: {replaced} {'worker' if replaced == 1 else 'workers'} replaced")
         if self.steering is not None:
             self.steering.reloaded(replaced, why_not)
         if self.is_reload_wanted:
@@ -680,7 +697,14 @@ def _pidfd(pid: int) -> int:
 
 
 def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit status {code}"
+    if code >= 0:
+        return f"exit status {code}"
+    from signal import Signals
+
+    try:
+        return Signals(-code).name
+    except ValueError:  # a real-time signal: only the first and the last have names
+        return f"signal {-code}"
 
 
 def _why_not(code: int, story: bytes) -> str:
