@@ -97,12 +97,13 @@ def _write(out: Console, header: Sequence[str], rows: list[list[Text]], right: s
         over = sum(widths) + GAP * (len(widths) - 1) - out.width
         widths[number] = max(min(widths[number], NARROWEST), widths[number] - max(0, over))
     for cells in lines:
-        line = Text(no_wrap=True, overflow="ellipsis")
+        line = Text()
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
             cell.truncate(width, overflow="ellipsis")
             cell.align("right" if number in right else "left", width)
             line.append_text(cell).append(" " * (GAP if number < len(widths) - 1 else 0))
-        out.print(line)
+        line.rstrip()
+        out.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def _text(text: str) -> str:
