@@ -228,3 +228,40 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     arena: ArenaReading
     clients: tuple[ClientReading, ...]
     problems: tuple[str, ...] = ()  # sentences: what is wrong just now, the worst first
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from localq.markup import seconds, table
+
+        working = sum(worker.state == "running" for worker in self.workers)
+        tasks = f"{self.queued:,} queued, {self.running:,} running" + (
+            f", {self.delayed:,} delayed" * bool(self.delayed)
+        )
+        return table(
+            f"Queue {self.queue.name}",
+            (
+                ("state", f"{self.queue.phase}, for {seconds(self.queue.uptime)}"),
+                ("wrong", "\n".join(self.problems)),
+                ("workers", f"{working} of {self.queue.workers} at work"),
+                ("tasks", tasks),
+                ("rate", f"{self.rates.done:,.4g} tasks/s over {seconds(self.rates.seconds)}"),
+                ("items", f"{self.rates.items:,.4g} items/s" if self.rates.items else None),
+                ("waited", _shown(self.wait)),
+                ("ran", _shown(self.run)),
+                ("since the start", f"{self.totals.done:,} done, {self.totals.failed:,} failed"),
+                ("slowest", "\n".join(f"{task.function} {seconds(task.seconds)}" for task in self.slowest[:5])),
+                (
+                    "last failure",
+                    f"{self.failures[0].function or ''} {self.failures[0].text}" if self.failures else None,
+                ),
+            ),
+        )
+
+
+def _shown(spread: Spread) -> str | None:
+    """The middle and the end of it; None: nothing was counted."""
+    from localq.markup import seconds
+
+    if not spread.count:
+        return None
+    return f"p50 {seconds(spread.p50)}, p99 {seconds(spread.p99)}"
