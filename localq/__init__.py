@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from localq.model import Priority as Priority
     from localq.model import TaskResult as TaskResult
     from localq.model import TaskStatus as TaskStatus
+    from localq.monitor.snapshot import Snapshot as Snapshot
     from localq.pool.context import TaskContext as TaskContext
     from localq.pool.context import current_task as current_task
     from localq.shared import SharedRef as SharedRef
@@ -67,6 +68,7 @@ __all__ = [
     "SerializationError",
     "SharedRef",
     "SharedRefLost",
+    "Snapshot",
     "SpaceCorrupt",
     "SpaceError",
     "SupervisorLost",
@@ -91,6 +93,7 @@ _HOMES = {
     "LocalQueue": "localq.client.queue",
     "Priority": "localq.model",
     "SharedRef": "localq.shared",
+    "Snapshot": "localq.monitor.snapshot",
     "Task": "localq.tasks",
     "TaskContext": "localq.pool.context",
     "TaskFuture": "localq.client.future",

@@ -53,12 +53,16 @@ PUBLIC = frozenset(
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
     TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed WorkersEnded SerializationError
     ResultExpired SharedRef SharedRefLost FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback
-    AttachError
+    AttachError Snapshot
     """.split()
 )
 
 #: Made, or asked for by name, where a pool broke: each is a `BrokenProcessPool`, whose module loads much of `HEAVY`.
-LATE = ("InitializerFailed", "SupervisorLost", "WorkerCrashed", "WorkersEnded")
+#: And where somebody looks: what readings are made of is heavy, too.
+LATE = ("InitializerFailed", "SupervisorLost", "WorkerCrashed", "WorkersEnded", "Snapshot")
+
+#: Modules that only such names bring.
+LATE_HOMES = ("localq.monitor.snapshot",)
 
 SPDX = "SPDX-License-Identifier: MIT"
 
@@ -207,6 +211,7 @@ def heavy_imports_on_the_way_in(root: Path) -> list[str]:
     """Heavy modules that our own modules import while `localq`, a public name or the supervisor is being imported."""
     uses = imports_of(root)
     waiting = {"localq", "localq.pool.supervisor"} | {u.imported for u in uses if u.importer == "localq"}
+    waiting.difference_update(LATE_HOMES)
     seen: set[str] = set()
     wrong = []
     while waiting:

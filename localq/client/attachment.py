@@ -36,18 +36,18 @@ class Attachment:
         self._space: Space = reached.space
         self._connection = reached.connection
         self.label: int = reached.told["label"]
-        self._owner: int = reached.told["owner_pid"]
+        self.owner_pid: int = reached.told["owner_pid"]
         if not self._space.sign_in(self.label, reached.told["pid"], reached.told["started"]):
             raise AttachError(f"queue {reached.told['name']!r} has lost its supervisor just now: try again")
-        pidfd = open_process(self._owner, reached.told["owner_started"])
+        pidfd = open_process(self.owner_pid, reached.told["owner_started"])
         if pidfd is None:
-            raise AttachError(f"the owner of queue {reached.told['name']!r}, process {self._owner}, has ended")
+            raise AttachError(f"the owner of queue {reached.told['name']!r}, process {self.owner_pid}, has ended")
         self._pidfd = pidfd
 
     def trouble(self) -> Callable[[], Exception] | None:
         """As `Ownership.trouble`."""
         if ended_by(self._pidfd):
-            return lambda: QueueClosed(f"the process that owned it ({self._owner}) has ended")
+            return lambda: QueueClosed(f"the process that owned it ({self.owner_pid}) has ended")
         phase = self._space.phase
         if phase == PHASE_BROKEN:
             return _workers_failed

@@ -32,6 +32,9 @@ class _Within:
 
     output = None  # what tasks write goes to the owner
 
+    def __init__(self, owner_pid: int) -> None:
+        self.owner_pid = owner_pid
+
     def trouble(self) -> Callable[[], Exception] | None:
         """Whatever becomes of the queue becomes of its workers."""
         return None
@@ -74,7 +77,7 @@ def _connect(here: Here) -> tuple[QueueConfig, Space, Connection]:
     brief = here.brief
     config = QueueConfig.check(queues=brief.queues, **{name: getattr(brief, name) for name in FOR_CLIENTS})
     label = here.space.join(_native.ROLE_CLIENT, os.getpid(), started_at(os.getpid()))
-    connection = Connection(here.space, label, config, _Within(), is_owner=False)
+    connection = Connection(here.space, label, config, _Within(brief.owner_pid), is_owner=False)
 
     def help_with(slot: int, generation: int) -> bool:
         if here.worker.run_here(slot, generation):

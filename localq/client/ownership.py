@@ -57,6 +57,7 @@ class Ownership:
         self._supervisor = supervisor
         self._door = door
         self._name = name
+        self.owner_pid = os.getpid()
         self.output = output
         self._failure: Callable[[], Exception] | None = None
         self._were_up = 0  # supervisors that came so far as to work, before this one was started

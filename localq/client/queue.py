@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from localq.client.ownership import Ownership
     from localq.client.queue_executor import QueueExecutor
     from localq.model import Priority, TaskResult, TaskStatus
+    from localq.monitor.interval import About
     from localq.monitor.progress import ProgressCallback
+    from localq.monitor.reader import SpaceReader
+    from localq.monitor.snapshot import Snapshot
+    from localq.monitor.trace import Trace
     from localq.pool.doorway import Doorway
     from localq.pool.process import SupervisorProcess
     from localq.shared import ArrayPlace, SharedRef
@@ -352,6 +356,7 @@ class LocalQueue:
         self._space = space
         self._connection = connection
         self._client = connection.client
+        self._reader: SpaceReader | None = None  # once somebody looks
         self._options = make_options(config)
         self._view = QueueView(self, self._options)
         self.delay = self._view.delay  # type: ignore[method-assign]  # bound once: a Python frame less for each call
@@ -774,6 +779,67 @@ class LocalQueue:
         self._client.reap()
         reading = self._client.read(*place)
         return None if reading is None else (reading, place)
+
+    # looking
+
+    def snapshot(self) -> Snapshot:
+        """One frozen reading of the queue: what is queued, who runs what, how fast, what failed, what is wrong.
+
+        Rates, waits and run times are those since the last call, of the first call since the queue began. It reads
+        shared memory and /proc, and slows nobody down; of an attached queue it says the same.
+
+        Raises:
+            QueueClosed: the queue was closed, or this process was forked from the one that opened it.
+        """
+        self._client.check_open()
+        if self._reader is None:
+            from localq.monitor.reader import SpaceReader
+
+            self._reader = SpaceReader(self._space, self._about())
+        return self._reader.read()
+
+    def trace(self, path: str | os.PathLike[str], *, seconds: float | None = None) -> Trace:
+        """Record wait, transfer, run and return of every task, of all clients, into a file that Perfetto opens
+        (https://ui.perfetto.dev); `summary` of what is returned says where the time went, with advice.
+
+            with q.trace("run.json") as trace:
+                list(q.map(work, items))
+            print(trace.summary.advice)
+
+        Recording costs each task a little. Where tasks are so short that records come faster than they can be read,
+        some are left out; the summary says how many.
+
+        Args:
+            path: of the file; one that is there is written over.
+            seconds: record now, for so long, before this call returns. None: in a thread, while a `with` block of what
+                is returned lasts.
+
+        Raises:
+            OSError: the file can't be written.
+            QueueClosed: as `snapshot`.
+        """
+        from localq.monitor.trace import Trace
+
+        check_seconds("seconds", seconds)
+        self._client.check_open()
+        made = Trace(self._space, self._about(), path, self.config.concurrency)
+        if seconds is not None:
+            made.record(seconds)
+        return made
+
+    def _about(self) -> About:
+        from localq.monitor.reader import about_queue
+
+        config = self.config
+        return about_queue(
+            name=config.name,
+            owner_pid=self._connection.hold.owner_pid,
+            queues=config.queues,
+            capacity=config.capacity,
+            memory=config.memory,
+            result_cache_size=config.result_cache_size,
+            result_ttl=config.result_ttl,
+        )
 
     def executor(self) -> QueueExecutor:
         """A `concurrent.futures.Executor` on the workers of this queue, for libraries that want one. Its `shutdown`

@@ -270,10 +270,12 @@ def _so_far(row: Row, at_ns: int) -> int:
 
 
 def _clients(about: About, now: RawReading) -> tuple[ClientReading, ...]:
+    """The owner first: of its process's rows that which was taken first, the others are of clients that attached."""
+    rows = [row for row in now.rows if row.role == "client"]
+    owner = min((row for row in rows if row.pid == about.owner_pid), key=lambda row: row.joined_ns, default=None)
     return tuple(
-        ClientReading(pid=row.pid, is_owner=row.pid == about.owner_pid, unread=row.unread, pinned=row.pinned)
-        for row in sorted(now.rows, key=lambda row: (row.pid != about.owner_pid, row.pid))
-        if row.role == "client"
+        ClientReading(pid=row.pid, is_owner=row is owner, unread=row.unread, pinned=row.pinned)
+        for row in sorted(rows, key=lambda row: (row is not owner, row.pid))
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from localq._native import PHASE_BROKEN, PHASE_DRAINING
@@ -10,7 +11,9 @@ from localq.monitor.interval import snapshot_of
 from localq.monitor.raw import Entry, Figures, Meters
 from tests.support.readings import ABOUT, BEGAN, OWNER, SECOND, in_hand, owner, raw, supervisor, worker
 
-NOTHING = {"wait": (0,) * 4, "run": (0,) * 4}
+
+def counted(**counts: int) -> Meters:
+    return msgspec.structs.replace(Meters(wait=(0,) * 4, run=(0,) * 4), **counts)
 
 
 def busy(number: int):
@@ -24,8 +27,8 @@ def problems(now, before=None) -> tuple[str, ...]:
 
 def test_a_busy_queue_that_keeps_up_is_well():
     rows = (owner(), supervisor(), busy(0), busy(1))
-    before = raw(10, rows=rows, slots={"queued": 50, "running": 2}, meters=Meters(done=100, **NOTHING))
-    now = raw(11, rows=rows, slots={"queued": 50, "running": 2}, meters=Meters(done=200, failed=1, **NOTHING))
+    before = raw(10, rows=rows, slots={"queued": 50, "running": 2}, meters=counted(done=100))
+    now = raw(11, rows=rows, slots={"queued": 50, "running": 2}, meters=counted(done=200, failed=1))
 
     assert problems(now, before) == ()
 
@@ -45,7 +48,7 @@ def test_a_busy_queue_that_keeps_up_is_well():
         (raw(9, in_hand=(in_hand(limit_ms=2000),)), "Task 0-0-1 (images.shrink) has run 8 s with a limit of 2 s"),
         (raw(9, rows=(owner(unread=250), supervisor())), f"The owner (pid {OWNER}) has not picked up 250"),
         (raw(9, rows=(owner(pid=7, unread=400), supervisor())), "A client (pid 7) has not picked up 400"),
-        (raw(9, meters=Meters(done=1, failed=3, **NOTHING)), "75% of the tasks of the last 9 s failed"),
+        (raw(9, meters=counted(done=1, failed=3)), "75% of the tasks of the last 9 s failed"),
         (raw(9, tallies={"lines_lost": 2}), "2 lines that tasks wrote were lost"),
     ],
 )
@@ -63,7 +66,7 @@ def test_what_is_wrong_is_said(reading, says):
         raw(9, slots={"queued": 899}),
         raw(9, in_hand=(in_hand(limit_ms=7500),)),
         raw(9, rows=(owner(unread=249), supervisor())),
-        raw(9, meters=Meters(done=4, failed=3, **NOTHING)),
+        raw(9, meters=counted(done=4, failed=3)),
         raw(9, rows=(owner(), supervisor(), worker(figures=Figures("ended")))),
     ],
 )
@@ -72,20 +75,18 @@ def test_what_is_not_quite_wrong_is_not_said(reading):
 
 
 def test_what_was_counted_before_the_last_reading_is_not_news():
-    reading = {"tallies": {"workers_crashed": 9, "lines_lost": 9}, "meters": Meters(failed=9, **NOTHING)}
+    reading = {"tallies": {"workers_crashed": 9, "lines_lost": 9}, "meters": counted(failed=9)}
 
     assert problems(raw(20, **reading), raw(10, **reading)) == ()
 
 
 def test_a_queue_that_grows_while_all_are_busy_says_how_much_work_waits():
     rows = (supervisor(), busy(0), busy(1))
-    before = raw(10, rows=rows, slots={"queued": 100, "running": 2}, meters=Meters(done=10, **NOTHING))
-    now = raw(12, rows=rows, slots={"queued": 300, "running": 2}, meters=Meters(done=20, **NOTHING))
-    stuck = raw(12, rows=rows, slots={"queued": 300, "running": 2}, meters=Meters(done=10, **NOTHING))
-    shrinks = raw(12, rows=rows, slots={"queued": 90, "running": 2}, meters=Meters(done=20, **NOTHING))
-    has_help = raw(
-        12, rows=(supervisor(), busy(0), worker(1)), slots={"queued": 300}, meters=Meters(done=20, **NOTHING)
-    )
+    before = raw(10, rows=rows, slots={"queued": 100, "running": 2}, meters=counted(done=10))
+    now = raw(12, rows=rows, slots={"queued": 300, "running": 2}, meters=counted(done=20))
+    stuck = raw(12, rows=rows, slots={"queued": 300, "running": 2}, meters=counted(done=10))
+    shrinks = raw(12, rows=rows, slots={"queued": 90, "running": 2}, meters=counted(done=20))
+    has_help = raw(12, rows=(supervisor(), busy(0), worker(1)), slots={"queued": 300}, meters=counted(done=20))
 
     assert problems(now, before) == (
         "All 2 workers are busy, and more comes than goes: 300 tasks wait, some 60 s of work at this rate.",
