@@ -38,7 +38,7 @@ class Record(NamedTuple):
     items: int
     bytes_in: int
     bytes_out: int
-    outcome: str | int
+    outcome: str | None
 
 
 class Lanes:

@@ -34,7 +34,7 @@ def record(**changes: Any) -> Record:
         items=0,
         bytes_in=8,
         bytes_out=16,
-        outcome="succeeded",
+        outcome="success",
     )
     return usual._replace(**changes)
 
@@ -82,7 +82,7 @@ def test_a_run_is_three_slices_that_follow_each_other_on_its_workers_track():
         "run_us": 10.0,
         "bytes_in": 8,
         "bytes_out": 16,
-        "outcome": "succeeded",
+        "outcome": "success",
         "wait_us": 5.0,
     }
 
