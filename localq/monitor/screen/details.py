@@ -57,19 +57,22 @@ def _all(watched: Watched, view: View, now: float, glyphs: Glyphs, width: int) -
     rule = glyphs.strong_rule
     head = fit([(f"{rule} ", FAINT), (title, STRONG), (" ", PLAIN)], min(width, len(title) + 3), glyphs)
     lines: list[Line] = [tuple(fit([*head, (rule * max(0, width - len(title) - 3), FAINT)], width, glyphs))]
+    if chosen.stack is not None:  # first: it is what was asked for last
+        lines += _stack(chosen.stack, width, glyphs)
+        lines.append(tuple(fit([], width, glyphs)))
     if entry is None:
         lines += _fact("", _gone(chosen), width, glyphs)
     else:
         for name, said in _facts(entry, snapshot, now, glyphs):
             lines += _fact(name, said, width, glyphs)
-    if chosen.stack is not None:
-        lines.append(tuple(fit([], width, glyphs)))
-        lines += _fact("stack", "", width, glyphs)
-        for text in chosen.stack.splitlines() or ["(it said nothing)"]:
-            indent = len(text) - len(text.lstrip(" "))
-            for part in chop_cells(words.clean(text.strip()) or " ", max(1, width - 2 - indent)):
-                lines.append(tuple(fit([(" " * (2 + indent), PLAIN), (part, PLAIN)], width, glyphs)))
     return lines
+
+
+def _stack(stack: str, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    for text in stack.splitlines() or ["It said nothing."]:
+        indent = 1 + min(len(text) - len(text.lstrip(" ")), width // 2)
+        for part in chop_cells(words.clean(text.strip()) or " ", max(1, width - indent)):
+            yield tuple(fit([(" " * indent, PLAIN), (part, PLAIN)], width, glyphs))
 
 
 def _gone(chosen: Details) -> str:

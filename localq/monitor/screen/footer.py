@@ -19,8 +19,8 @@ __all__ = ["footer"]
 
 _QUESTIONS = {
     Act.CANCEL: "Cancel {}?",
-    Act.KILL: "Kill {} with its worker, without grace?",
-    Act.DRAIN: "End {} after its task, and have another in its place?",
+    Act.KILL: "Kill the worker of {}?",
+    Act.DRAIN: "End {} after its task, and replace it?",
     Act.STACK: "Show the stack of {}?",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from localq.monitor.history import Watched
 from localq.monitor.keys import Keys
 from localq.monitor.steering import press
 from localq.monitor.view import Act, Deed, Details, PanelName, Scene, Sorting, View
@@ -210,7 +211,7 @@ def test_other_keys_do_nothing(key: str) -> None:
 
 
 @pytest.mark.parametrize("queues", [(), (watched(IDLE, 1),)], ids=["no queue", "an idle queue"])
-def test_every_key_can_be_pressed_anywhere(queues: tuple) -> None:
+def test_every_key_can_be_pressed_anywhere(queues: tuple[Watched, ...]) -> None:
     keys = [*"123456?hsrpqcKdtnN+-=/jky ", "esc", "enter", "up", "down", "pageup", "pagedown", "home", "end", "tab"]
     for first in keys:
         for second in keys:
