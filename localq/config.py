@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The arguments of a queue, checked once, before anything starts.
 
-Used by the client, which sends the result to the supervisor. Knows what each argument may be; does not know
-what is done with it.
+Used by the client, which sends the result to the supervisor. Knows what each argument may be, and which variable of the
+environment stands for it where it is not given; does not know what is done with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["QueueConfig", "is_name"]
+__all__ = ["VARIABLES", "QueueConfig", "from_environment", "is_name"]
 
 MAX_QUEUES = 16
 MAX_SLOTS = 1_000_000  # a slot's index has 20 bits
@@ -171,6 +171,10 @@ def _workers(name: str, value: object) -> int | None:
 
 def _queue_name(name: str, value: object) -> str:
     if value is None:
+        # Not in `from_environment`: a second queue of the program would be refused the name instead of numbered.
+        variable = "LOCALQ_NAME"
+        if text := os.environ.get(variable, "").strip():
+            return _queue_name(variable, text)
         return f"{_script_name()[: _NAME_LENGTH - 12]}-{os.getpid()}"
     if isinstance(value, str) and is_name(value):
         return value
@@ -294,6 +298,56 @@ _ARGUMENTS: dict[str, tuple[object, Callable[[str, object], object]]] = {
     "results": ("views", _choice(*RESULTS)),
     "task_modules": ((), _modules),
 }
+
+# How the text of a variable reads: as these numbers, as lists with commas where the default is one, else as a word.
+_WHOLE = frozenset(
+    (
+        "workers",
+        "capacity",
+        "result_cache_size",
+        "max_tasks_per_child",
+        "max_retries",
+        "threads_per_worker",
+        "max_crashes",
+        "concurrency",
+    )
+)
+_NUMBERS = frozenset(("result_ttl", "drain_timeout", "task_timeout", "grace_period"))
+
+#: The variables of the environment that stand for arguments which are not given.
+VARIABLES = {
+    argument: f"LOCALQ_{argument.upper()}" for argument in _ARGUMENTS if argument not in ("initializer", "initargs")
+}
+
+
+def from_environment(given: Iterable[str]) -> dict[str, Any]:
+    """The arguments of `LocalQueue` that variables of the environment give, but those in `given`, which win. A variable
+    that is empty is one that is not set.
+
+    Raises:
+        ConfigError: a variable has a value that its argument may not have; the sentence names the variable.
+    """
+    found: dict[str, Any] = {}
+    there = {name for name in os.environ if name.startswith("LOCALQ_")}  # asking for 25 that are not there takes longer
+    for argument, variable in VARIABLES.items() if there else ():
+        if variable in there and argument not in given and (text := os.environ[variable].strip()):
+            default, check = _ARGUMENTS[argument]
+            value = tuple(map(str.strip, text.split(","))) if isinstance(default, tuple) else _read(argument, text)
+            check(variable, value)
+            found[argument] = value
+    found.pop("name", None)  # it is part of that argument's default: see `_queue_name`
+    return found
+
+
+def _read(argument: str, text: str) -> object:
+    """What can't be read stays text: the check says what it should have been."""
+    if text.lower() == "none":
+        return None
+    kind = int if argument in _WHOLE else float if argument in _NUMBERS else str
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 def is_name(text: str) -> bool:

@@ -14,6 +14,7 @@ from sys import modules
 
 from localq.client.queue import LocalQueue
 from localq.client.queue_executor import QueueExecutor
+from localq.config import from_environment
 from localq.errors import SerializationError
 from localq.pool.authkey import enter
 
@@ -48,7 +49,8 @@ class LocalExecutor(QueueExecutor):
             locks of `multiprocessing`, is inherited: without `mp_context` the workers are forked then.
         max_tasks_per_child: replace a worker after so many tasks. None: never.
         queue_options: any other argument of `LocalQueue` but `workers`: `max_retries=`, `memory=`, `preload=`, ...
-            `output` is "plain" here: what tasks print looks as it does there.
+            `output` is "plain" here: what tasks print looks as it does there. Variables of the environment count as
+            they do for `LocalQueue`; LOCALQ_WORKERS stands for `max_workers`.
 
     Raises:
         ValueError: a number is out of range, or `max_tasks_per_child` meets a "fork" context, as in the standard
@@ -81,16 +83,20 @@ class LocalExecutor(QueueExecutor):
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; supply a different"
                 " mp_context, or start_method='fork' without one"
             )
-        options = {"output": "plain", **queue_options}
-        options |= {"initializer": initializer, "initargs": tuple(initargs), "max_tasks_per_child": max_tasks_per_child}
+        options = {"output": from_environment(()).get("output", "plain"), **queue_options}
+        options |= {"initializer": initializer, "initargs": tuple(initargs)}
+        if max_workers is not None:  # else a variable of the environment may say it
+            options["workers"] = max_workers
+        if max_tasks_per_child is not None:
+            options["max_tasks_per_child"] = max_tasks_per_child
         if start_method is not None:
             options.setdefault("start_method", start_method)
         try:
-            queue = LocalQueue(max_workers, **_with_authkey(options))
+            queue = LocalQueue(**_with_authkey(options))
         except SerializationError:
             if "start_method" in options:
                 raise
-            queue = LocalQueue(max_workers, start_method="fork", **options)
+            queue = LocalQueue(start_method="fork", **options)
         self._queue: LocalQueue | None = queue
         super().__init__(queue._executor_view(), queue.config.workers)
         self._mine = None

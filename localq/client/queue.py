@@ -11,7 +11,7 @@ import os
 
 from localq import _native
 from localq.client.options import check_seconds, check_whole, make_options
-from localq.config import QueueConfig, is_name
+from localq.config import QueueConfig, from_environment, is_name
 from localq.errors import ConfigError
 from localq.machine import usable_cpus
 from localq.pool.doorway import open_doorway
@@ -49,6 +49,20 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 __all__ = ["LocalQueue", "QueueView"]
+
+
+def _filled_from_environment(init: Callable[P, None]) -> Callable[P, None]:
+    """`LocalQueue.__init__`, told what variables of the environment say of arguments that are not given. A wrapper, so
+    that it can be seen what is given, and yet the defaults stand in the signature."""
+
+    def __init__(self: Any, *args: Any, **given: Any) -> None:
+        taken = ("workers", *given) if args else given
+        init(self, *args, **given, **from_environment(taken))
+
+    __init__.__wrapped__ = init  # type: ignore[attr-defined]  # where `help` and `inspect` find the signature
+    __init__.__qualname__ = init.__qualname__
+    __init__.__doc__ = init.__doc__
+    return __init__  # type: ignore[return-value]
 
 
 class QueueView:
@@ -216,6 +230,10 @@ class LocalQueue:
     Any function can be submitted: importable ones travel by name, those of `__main__`, lambdas, closures and notebook
     cells by value, so no `if __name__ == "__main__"` is needed. Coroutine functions run too.
 
+    For each argument but `initializer` and `initargs` there is a variable of the environment, which counts where the
+    argument is not given: LOCALQ_WORKERS=4, LOCALQ_MEMORY=2GiB, LOCALQ_QUEUES=default,mail (lists with commas),
+    LOCALQ_RESULT_TTL=none for None. Where a queue of the name in LOCALQ_NAME runs, this one gets a number behind it.
+
     Args:
         workers: worker processes. None: the processors that this process may really use (affinity and cgroup quota).
         name: by which others attach, and shown by `ps`; letters, digits, `_`, `.` and `-`; no two running queues of a
@@ -274,6 +292,7 @@ class LocalQueue:
         OSError: the system refuses memory or a process.
     """
 
+    @_filled_from_environment
     def __init__(
         self,
         workers: int | None = None,
@@ -461,7 +480,8 @@ class LocalQueue:
         """Submit `fn(*args, **kwargs)` and return its future at once.
 
         Args:
-            fn: any callable, or the name of a registered task (see `task`).
+            fn: any callable, the name of a registered task (see `task`), or "module:function", which only the workers
+                have to find.
             args, kwargs: taken as they are now, whatever becomes of them before the task runs. A TaskFuture among them,
                 or in a list, a tuple or the values of a dict in them at any depth, stands for its result: the task
                 is sent once all of these are done (they may be another queue's), and no worker waits for them. If

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import sys
 
 import pytest
 
-from localq.config import QueueConfig
+from localq import LocalExecutor, LocalQueue
+from localq.config import VARIABLES, QueueConfig, from_environment
 from localq.errors import ConfigError
 from localq.machine import usable_cpus, usable_memory
 
@@ -191,3 +193,147 @@ def test_a_configuration_is_frozen_and_travels() -> None:
         config.workers = 2
     assert pickle.loads(pickle.dumps(config)) == config
     assert (config.name, config.queues) == ("other", ("a", "b"))
+
+
+# --- variables of the environment -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "value"),
+    [
+        ("workers", "3", 3),
+        ("workers", "none", None),
+        ("workers", " 3 ", 3),
+        ("queues", "default, mail", ("default", "mail")),
+        ("capacity", "1_000", 1000),
+        ("memory", "2GiB", "2GiB"),
+        ("memory", "none", None),
+        ("result_cache_size", "0", 0),
+        ("result_ttl", "None", None),
+        ("result_ttl", "2.5", 2.5),
+        ("start_method", "fork", "fork"),
+        ("preload", "json,os.path", ("json", "os.path")),
+        ("max_tasks_per_child", "none", None),
+        ("max_memory_per_child", "1GB", "1GB"),
+        ("max_retries", "2", 2),
+        ("serialization", "json", "json"),
+        ("threads_per_worker", "none", None),
+        ("drain_timeout", "0", 0.0),
+        ("max_crashes", "1", 1),
+        ("task_timeout", "30", 30.0),
+        ("grace_period", "1", 1.0),
+        ("concurrency", "10", 10),
+        ("output", "off", "off"),
+        ("arguments", "readonly", "readonly"),
+        ("results", "copies", "copies"),
+    ],
+)
+def test_a_variable_stands_for_an_argument_that_is_not_given(
+    argument: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLES[argument], text)
+
+    assert from_environment(()) == {argument: value}
+    assert from_environment((argument,)) == {}
+
+
+def test_every_argument_that_a_text_can_say_has_a_variable() -> None:
+    assert set(VARIABLES) == set(QueueConfig.__slots__) - {"initializer", "initargs"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "allowed"),
+    [
+        ("LOCALQ_WORKERS", "many", "a whole number from 1 to 240 or None; got 'many'"),
+        ("LOCALQ_WORKERS", "0", "1 or more"),
+        ("LOCALQ_WORKERS", "2.5", "a whole number"),
+        ("LOCALQ_MEMORY", "lots", "512MB"),
+        ("LOCALQ_QUEUES", "a,,b", "1 to 16 different names"),
+        ("LOCALQ_RESULT_TTL", "nan", "above 0"),
+        ("LOCALQ_RESULT_TTL", "soon", "got 'soon'"),
+        ("LOCALQ_CAPACITY", "none", "a whole number"),
+        ("LOCALQ_OUTPUT", "plian", "did you mean 'plain'"),
+        ("LOCALQ_PRELOAD", "a b", "module names"),
+    ],
+)
+def test_a_refusal_names_the_variable(variable: str, text: str, allowed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(ConfigError) as caught:
+        from_environment(())
+
+    assert str(caught.value).startswith(f"{variable} must be ")
+    assert allowed in str(caught.value)
+
+
+def test_the_name_in_the_environment_is_a_default_and_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALQ_NAME", "nightly")
+
+    with LocalQueue(workers=1) as first, LocalQueue(workers=1) as second, LocalQueue(workers=1, name="own") as third:
+        assert [first.name, second.name, third.name] == ["nightly", "nightly.2", "own"]
+
+    monkeypatch.setenv("LOCALQ_NAME", "no name")
+    with pytest.raises(ConfigError, match=r"^LOCALQ_NAME must be"):
+        LocalQueue(workers=1)
+
+
+def test_empty_and_unknown_variables_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALQ_WORKERS", "")
+    monkeypatch.setenv("LOCALQ_NOTHING", "many")
+
+    assert from_environment(()) == {}
+
+
+def test_what_is_given_wins_also_where_it_is_the_default_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALQ_WORKERS", "1")
+    monkeypatch.setenv("LOCALQ_CAPACITY", "100")
+    monkeypatch.setenv("LOCALQ_MAX_RETRIES", "3")
+    monkeypatch.setenv("LOCALQ_RESULT_TTL", "60")
+
+    with LocalQueue(capacity=65536, result_ttl=None) as q:
+        assert (q.config.workers, q.config.capacity) == (1, 65536)
+        assert (q.config.max_retries, q.config.result_ttl) == (3, None)
+    with LocalQueue(None) as q:
+        assert (q.config.workers, q.config.capacity) == (usable_cpus(), 100)
+    with LocalQueue(workers=2) as q:
+        assert q.config.workers == 2
+
+
+def test_who_attaches_has_the_options_of_the_queue_not_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalQueue(workers=1, name="elsewhere", max_retries=1) as q:
+        monkeypatch.setenv("LOCALQ_WORKERS", "many")
+        monkeypatch.setenv("LOCALQ_MAX_RETRIES", "5")
+        attached = LocalQueue.attach("elsewhere")
+        try:
+            assert (attached.config.workers, attached.config.max_retries) == (1, 1)
+        finally:
+            attached.close()
+        assert q.delay(_own_retries).result(10) == 1
+
+
+def test_an_executor_heeds_them_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALQ_WORKERS", "1")
+    monkeypatch.setenv("LOCALQ_OUTPUT", "off")
+
+    with LocalExecutor() as executor:
+        assert executor._queue is not None
+        assert (executor._queue.config.workers, executor._queue.config.output) == (1, "off")
+    with LocalExecutor(2, output="prefix") as executor:
+        assert executor._queue is not None
+        assert (executor._queue.config.workers, executor._queue.config.output) == (2, "prefix")
+
+
+def test_the_signature_shows_the_defaults_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = inspect.signature(LocalQueue).parameters
+
+    assert list(shown) == list(QueueConfig.__slots__)
+    with monkeypatch.context() as patched:
+        patched.delenv("LOCALQ_NAME", raising=False)
+        given = {name: parameter.default for name, parameter in shown.items()}
+        assert QueueConfig.check(**given) == QueueConfig.check()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'worker'"):
+        LocalQueue(worker=1)  # type: ignore[call-arg]
+
+
+def _own_retries() -> int:
+    return LocalQueue.current().config.max_retries
