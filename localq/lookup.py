@@ -19,7 +19,7 @@ __all__ = ["KIND_NAME", "KIND_REFERENCE", "KIND_VALUE", "decode_function"]
 
 KIND_REFERENCE = 0  # "module:qualname"
 KIND_VALUE = 1  # a pickle, or the parts of a Payload
-KIND_NAME = 2  # the name of a task that the worker's modules register
+KIND_NAME = 2  # the name of a task that the worker's modules register; or, as KIND_REFERENCE, of what is found there
 
 
 def decode_function(kind: int, payload: Any) -> Callable[..., object]:
@@ -41,14 +41,18 @@ def decode_function(kind: int, payload: Any) -> Callable[..., object]:
 
             return unpack(payload.head, payload.buffers)  # type: ignore[no-any-return]
         case 2:
-            from localq.tasks import registered
+            from localq.tasks import known_task, registered
 
-            return registered(str(payload, "utf-8"))
+            name = str(payload, "utf-8")
+            # Who sends a name need not be able to import what it is of: the command line, above all.
+            return _import(name) if ":" in name and known_task(name) is None else registered(name)
     raise ValueError(f"functions come in kinds 0, 1 and 2, not {kind}")
 
 
 def _import(reference: str) -> Callable[..., object]:
     module_name, _, qualname = reference.partition(":")
+    if not module_name or not qualname:
+        raise FunctionNotFound(reference, "it must be module:function")
     try:
         __import__(module_name)
     except ModuleNotFoundError as error:
@@ -62,7 +66,9 @@ def _import(reference: str) -> Callable[..., object]:
         except AttributeError as error:
             file = getattr(sys.modules[module_name], "__file__", None) or "built in"
             raise FunctionNotFound(reference, f"module {module_name!r} ({file}) has no {qualname!r}") from error
-    return found  # type: ignore[return-value]  # it was callable where it came from
+    if not callable(found):
+        raise FunctionNotFound(reference, f"{qualname!r} in module {module_name!r} is no function, but {found!r:.60}")
+    return found
 
 
 def _search_path() -> str:

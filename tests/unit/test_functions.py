@@ -208,6 +208,25 @@ def test_a_name_that_is_not_in_its_module_shows_the_file() -> None:
         decode_function(KIND_REFERENCE, b"tests.support.tasks:gone")
 
 
+def test_a_name_with_a_colon_is_found_by_import_where_no_task_has_it() -> None:
+    assert decode_function(KIND_NAME, b"tests.support.tasks:add") is add
+    made = task(name="lq.mail:send")(plain)
+    assert decode_function(KIND_NAME, b"lq.mail:send") is made
+    with pytest.raises(FunctionNotFound, match=r"no module 'lq'"):
+        decode_function(KIND_NAME, b"lq.mail:nosuch")
+
+
+@pytest.mark.parametrize("name", [b":", b"json:", b":loads"])
+def test_half_a_name_is_no_function(name: bytes) -> None:
+    with pytest.raises(FunctionNotFound, match="must be module:function"):
+        decode_function(KIND_NAME, name)
+
+
+def test_what_is_found_and_cannot_be_called_is_no_function() -> None:
+    with pytest.raises(FunctionNotFound, match=r"'sep' in module 'os' is no function, but '/'"):
+        decode_function(KIND_NAME, b"os:sep")
+
+
 def test_a_module_that_fails_on_import_raises_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "lq_needs_other.py").write_text("import lq_other_that_is_missing\n")
