@@ -27,7 +27,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up. A module imports only from its own floor and from those before it.
 FLOORS = (
-    ("errors", "caller_errors", "pool_errors", "markup", "record", "model", "config", "machine", "addresses"),
+    (
+        "errors",
+        "caller_errors",
+        "pool_errors",
+        "markup",
+        "json_text",
+        "record",
+        "model",
+        "config",
+        "machine",
+        "addresses",
+    ),
     ("_native",),
     ("payload", "shared", "reducers", "pickling", "by_value"),
     ("codec", "remote_errors", "functions", "lookup", "retry", "tasks", "captures"),
