@@ -82,11 +82,12 @@ class ChunkSizes:
 class _Chunk:
     """Items on their way. They are kept until the chunk is done: it may have to be taken apart."""
 
-    __slots__ = ("future", "is_expected", "items")
+    __slots__ = ("first", "future", "is_expected", "items")
 
-    def __init__(self, future: TaskFuture[list[Any]], items: list[Any]) -> None:
+    def __init__(self, future: TaskFuture[list[Any]], items: list[Any], first: int) -> None:
         self.future = future
         self.items = items
+        self.first = first  # how many items of the map came before these
         self.is_expected = False  # by an event loop
 
 
@@ -127,6 +128,7 @@ class MapResults(_native.Results, Generic[R]):
         self._return_exceptions = return_exceptions
         self._progress = progress
         self._ahead: deque[_Chunk] = deque()
+        self._taken = 0  # items, from the iterable
         self._exhausted = False
         self._closed = False
         self._failure: Exception | None = None  # of the iterable
@@ -154,17 +156,18 @@ class MapResults(_native.Results, Generic[R]):
             if not items:
                 return
             self._sizes.sent(len(items))
-            self._ahead.extend(self._send(items))
+            first, self._taken = self._taken, self._taken + len(items)
+            self._ahead.extend(self._send(items, first))
 
     def _may_get_more(self) -> bool:
         return self._feed is not None and not self._feed.has_ended
 
-    def _send(self, items: list[Any]) -> list[_Chunk]:
+    def _send(self, items: list[Any], first: int) -> list[_Chunk]:
         """One chunk, or, where something in it can't travel, one for each item."""
         future = self._submitter.chunk(self._entry, items, self._star)
         if future._refused and len(items) > 1:
-            return [chunk for item in items for chunk in self._send([item])]
-        return [_Chunk(future, items)]
+            return [chunk for at, item in enumerate(items, first) for chunk in self._send([item], at)]
+        return [_Chunk(future, items, first)]
 
     # receiving
 
@@ -322,7 +325,8 @@ class MapResults(_native.Results, Generic[R]):
         fatal = max(0, chunk.future.items_begun - 1) if crashed else -1
         apart: list[_Chunk] = []
         for at, item in enumerate(chunk.items):
-            apart += [_Chunk(chunk.future, [item])] if at == fatal else self._send([item])
+            number = chunk.first + at
+            apart += [_Chunk(chunk.future, [item], number)] if at == fatal else self._send([item], number)
         self._ahead.extendleft(reversed(apart))
 
     # the end
