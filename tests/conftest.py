@@ -225,7 +225,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """The whole run leaves no file in shared memory. Asked by the one that starts the others, if there are any."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    left = Belongings.now().shared_files - session.stash[shared_files_key]
+    before = session.stash[shared_files_key]
+    left = Belongings.now().shared_files - before
     if left:
         print(f"\nthe run left in /dev/shm: {', '.join(sorted(left))}", file=sys.stderr)
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
