@@ -37,16 +37,17 @@ class Attachment:
         self._connection = reached.connection
         self.label: int = reached.told["label"]
         self.owner_pid: int = reached.told["owner_pid"]
+        self._owner_started: int = reached.told["owner_started"]
         if not self._space.sign_in(self.label, reached.told["pid"], reached.told["started"]):
             raise AttachError(f"queue {reached.told['name']!r} has lost its supervisor just now: try again")
-        pidfd = open_process(self.owner_pid, reached.told["owner_started"])
+        pidfd = open_process(self.owner_pid, self._owner_started)
         if pidfd is None:
             raise AttachError(f"the owner of queue {reached.told['name']!r}, process {self.owner_pid}, has ended")
         self._pidfd = pidfd
 
     def trouble(self) -> Callable[[], Exception] | None:
         """As `Ownership.trouble`."""
-        if ended_by(self._pidfd):
+        if ended_by(self._pidfd) and not self._lives_on():
             return lambda: QueueClosed(f"the process that owned it ({self.owner_pid}) has ended")
         phase = self._space.phase
         if phase == PHASE_BROKEN:
@@ -54,6 +55,18 @@ class Attachment:
         if phase >= PHASE_STOPPED and not self._is_a_worker_left():
             return lambda: QueueClosed("its owner has closed it")
         return None
+
+    def _lives_on(self) -> bool:
+        """Whether it was the descriptor that ended: programs that become daemons close all they find. Then there is
+        another one; the old number may be some other file's by now."""
+        pidfd = open_process(self.owner_pid, self._owner_started)
+        if pidfd is None:
+            return False
+        if ended_by(pidfd):
+            os.close(pidfd)
+            return False
+        self._pidfd = pidfd
+        return True
 
     def _is_a_worker_left(self) -> bool:
         """Who is at a task finishes that, also after the queue was closed."""
@@ -79,8 +92,11 @@ class Attachment:
     def end(self, patience: float) -> None:
         """Let go of everything. The client has left the Space by now."""
         if self._pidfd >= 0:
-            self._connection.close()
-            os.close(self._pidfd)
+            for close in (self._connection.close, lambda: os.close(self._pidfd)):
+                try:
+                    close()
+                except OSError:
+                    pass  # somebody has closed it already
             self._pidfd = -1
 
 

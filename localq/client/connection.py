@@ -227,7 +227,10 @@ class Connection:
             else:
                 client.leave()
                 self.hold.end(0.0)
-            self._space.close_fds()
+            try:
+                self._space.close_fds()
+            except OSError:
+                pass  # somebody has closed them already
 
     def __del__(self) -> None:
         """The queue was dropped without being closed, and nothing waits any more: nobody can use it."""

@@ -163,6 +163,25 @@ def test_a_client_that_lost_its_descriptors_is_still_one(tmp_path):
         wait_until_alone(queue)
 
 
+def test_a_client_that_lost_its_descriptors_waits_on_and_leaves_in_order(tmp_path):
+    with LocalQueue(workers=1) as queue:
+        out = run_script(
+            tmp_path,
+            ATTACHED
+            + """
+    os.closerange(3, 256)
+    q._connection.check()  # as whoever waits does now and then: it asks whether the owner lives
+    print(q.delay(tasks.same, 5).result(), flush=True)
+    q.close()
+    print("left")
+            """,
+            queue.name,
+        )
+
+        assert out.split() == ["5", "left"]
+        wait_until_alone(queue)
+
+
 def test_a_fork_of_a_client_is_refused_and_may_attach_by_itself(tmp_path):
     with LocalQueue(workers=1) as queue:
         out = run_script(
