@@ -26,6 +26,7 @@ enum lq_status lq_client_init(struct lq_client *client, struct lq_space *space, 
         entries *= 2;
     *client = (struct lq_client){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS};
     client->cache_limit = space->header->sizes.result_cache;
+    client->lost = lq_load32_seq(&lq_roster_row(&space->roster, me)->lost);
     client->large_limit = space->header->sizes.memory / LARGE_SHARE < LARGE_MOST ? space->header->sizes.memory / LARGE_SHARE : LARGE_MOST;
     client->cache.kept_from = (space->arena.count - 1) / RESULTS_SHARE;
     client->spare_limit = slots / SPARE_SHARE < SPARE_LEAST ? SPARE_LEAST : slots / SPARE_SHARE;
@@ -136,6 +137,39 @@ static void remember_(struct lq_client *client, uint32_t index)
     client->recent[client->recent_tail++ & client->recent_mask] = (uint64_t)stamp << 32 | index;
 }
 
+/* No longer among those that count; its entries are passed over. */
+static void unlist_(struct lq_client *client, uint32_t index)
+{
+    client->cached--;
+    client->stamps[index]++;
+}
+
+/* Evict one that was listed. False: it is not there any more, and what its slot holds may be another's. */
+static bool evict_listed_(struct lq_client *client, uint32_t index)
+{
+    const struct lq_slot *slot = lq_space_slot(client->space, index);
+    uint64_t word = lq_load(&slot->word);
+    unlist_(client, index);
+    return LQ_GET(slot->client) == client->me &&
+           lq_space_evict(client->space, &client->cache, client->me, index, word, LQ_GONE_EVICTED) == LQ_OK;
+}
+
+/* Others have evicted some, expired ones above all: count what is left, or what may stay would give way for them. */
+static void recount_(struct lq_client *client)
+{
+    uint32_t lost = lq_load32_seq(&lq_roster_row(&client->space->roster, client->me)->lost);
+    if (lost == client->lost)
+        return;
+    client->lost = lost;
+    for (uint64_t at = client->recent_head; at != client->recent_tail; at++) {
+        uint64_t entry = client->recent[at & client->recent_mask];
+        uint32_t index = (uint32_t)(entry & LQ_INDEX_MASK);
+        const struct lq_slot *slot = lq_space_slot(client->space, index);
+        if (is_current_(client, entry) && (lq_word_state(lq_load(&slot->word)) != LQ_SLOT_CACHED || LQ_GET(slot->client) != client->me))
+            unlist_(client, index);
+    }
+}
+
 /* Evict the oldest one, if more than `most` are listed. Those that others evicted are found out here, and unlisted. */
 static enum lq_status evict_oldest_(struct lq_client *client, uint32_t most)
 {
@@ -145,14 +179,8 @@ static enum lq_status evict_oldest_(struct lq_client *client, uint32_t most)
         if (is_current_(client, entry) && client->cached <= most)
             return LQ_EMPTY;
         client->recent_head++;
-        if (!is_current_(client, entry))
-            continue;
-        struct lq_slot *slot = lq_space_slot(client->space, index);
-        uint64_t word = lq_load(&slot->word);
-        client->cached--;
-        client->stamps[index]++;
-        if (lq_space_evict(client->space, &client->cache, client->me, index, word, LQ_GONE_EVICTED) != LQ_OK)
-            continue; /* expired and swept, or evicted by another client */
+        if (!is_current_(client, entry) || !evict_listed_(client, index))
+            continue; /* or it has expired and was swept, or evicted by another client */
         keep_spare_(client, index);
         return LQ_OK;
     }
@@ -168,10 +196,7 @@ static void evict_large_(struct lq_client *client)
     client->large_sum -= client->large_bytes[at];
     if (!is_current_(client, entry))
         return; /* evicted before, or read since, and then it is younger: the other list has it */
-    uint64_t word = lq_load(&lq_space_slot(client->space, index)->word);
-    client->cached--;
-    client->stamps[index]++;
-    if (lq_space_evict(client->space, &client->cache, client->me, index, word, LQ_GONE_EVICTED) == LQ_OK)
+    if (evict_listed_(client, index))
         keep_spare_(client, index);
 }
 
@@ -399,6 +424,8 @@ void lq_client_consume(struct lq_client *client, uint32_t index)
     client->pending--;
     remember_(client, index);
     weigh_(client, index, room);
+    if (client->cached > client->cache_limit)
+        recount_(client);
     while (evict_oldest_(client, client->cache_limit) == LQ_OK)
         ;
     /* The next to be evicted is a cold line: ask for it now. */

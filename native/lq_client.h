@@ -29,6 +29,7 @@ struct lq_client {
     uint32_t recent_mask;
     uint32_t cached;          /* entries that are current */
     uint32_t cache_limit;
+    uint32_t lost;            /* lq_row.lost when they were counted last */
     /* The large ones among them, in the order in which they came: (slot, stamp), as above. They give way by their bytes, so that their
        blocks serve the next ones, warm, instead of filling the arena. */
     uint64_t large[LQ_LARGE_KEPT];

@@ -40,6 +40,7 @@ struct lq_row {
     _Alignas(LQ_LINE) struct lq_bell bell; /* a client's: rung when a task of its own is done */
     _Alignas(LQ_LINE) lq_a32 wanted; /* a client: slot + 1 that it sleeps for, 0 for any; workers read it before they ring */
     lq_a32 missed;      /* workers set it when the completion ring was full: look through the slots */
+    lq_a32 lost;        /* a client: grows when another evicts a cached result of its; a hint to count them anew */
     _Alignas(LQ_LINE) struct lq_tracks tracks;
     lq_a64 base[LQ_ROW_SUMS]; /* what its meter had when the row was taken */
     _Alignas(LQ_PAIR) unsigned char end[0];

@@ -377,6 +377,16 @@ enum lq_status lq_space_evict(const struct lq_space *space, struct lq_arena_cach
     return LQ_OK;
 }
 
+/* As above, of another's: its client may have counted on it. */
+static enum lq_status evict_for_good_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, enum lq_gone why)
+{
+    lq_label client = LQ_GET(lq_space_slot(space, index)->client);
+    enum lq_status status = lq_space_evict(space, NULL, me, index, word, why);
+    if (status == LQ_OK)
+        lq_add32_seq(&lq_roster_row(&space->roster, client)->lost, 1);
+    return status;
+}
+
 static void free_evicted_(const struct lq_space *space, uint32_t index)
 {
     struct lq_slot *slot = lq_space_slot(space, index);
@@ -403,7 +413,7 @@ static bool evict_oldest_(const struct lq_space *space, lq_label me, bool with_b
         }
         if (oldest_ns == UINT64_MAX)
             return false;
-        if (lq_space_evict(space, NULL, me, *index, oldest_word, LQ_GONE_EVICTED) == LQ_OK)
+        if (evict_for_good_(space, me, *index, oldest_word, LQ_GONE_EVICTED) == LQ_OK)
             return true;
     }
 }
@@ -475,9 +485,52 @@ static uint32_t sweep_functions_(const struct lq_space *space, lq_label me)
     return swept;
 }
 
+/* What to keep: the later it ended or was used, the rather. */
+struct cached_ {
+    uint64_t last_ns;
+    uint64_t word;
+    uint32_t index;
+};
+
+static int by_age_(const void *left, const void *right)
+{
+    uint64_t a = ((const struct cached_ *)left)->last_ns;
+    uint64_t b = ((const struct cached_ *)right)->last_ns;
+    return (a > b) - (a < b);
+}
+
+/* More are cached than may be: several clients have some, or some are nobody's. No memory to sort them: the next sweep does it. */
+static uint32_t trim_(struct lq_space *space, lq_label me, uint32_t cached, uint32_t used)
+{
+    uint32_t most = space->header->sizes.result_cache;
+    struct cached_ *found = cached > most ? malloc(sizeof *found * cached) : NULL;
+    uint32_t count = 0;
+    uint32_t swept = 0;
+    for (uint32_t index = 0; found != NULL && index < used && count < cached; index++) {
+        const struct lq_slot *slot = lq_space_slot(space, index);
+        uint64_t word = lq_load(&slot->word);
+        uint64_t ended_ns = ended_ns_(space, index, slot);
+        uint64_t used_ns = lq_load_relaxed(&space->pasts[index].used_ns);
+        if (lq_word_state(word) == LQ_SLOT_CACHED)
+            found[count++] = (struct cached_){used_ns > ended_ns ? used_ns : ended_ns, word, index};
+    }
+    if (count > most) {
+        qsort(found, count, sizeof *found, by_age_);
+        for (uint32_t i = 0; i < count - most; i++) {
+            if (evict_for_good_(space, me, found[i].index, found[i].word, LQ_GONE_EVICTED) != LQ_OK)
+                continue;
+            free_evicted_(space, found[i].index);
+            swept++;
+        }
+    }
+    free(found);
+    return swept;
+}
+
 uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
 {
     uint32_t swept = 0;
+    uint32_t cached = 0;
     int64_t now_ns = lq_now_ns();
     uint32_t used = lq_slots_used(&space->slots);
     for (uint32_t index = 0; index < used; index++) {
@@ -487,14 +540,16 @@ uint32_t lq_space_sweep(struct lq_space *space, lq_label me)
             lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CACHED, LQ_NOBODY));
             word = lq_load(&slot->word);
         }
-        if (lq_word_state(word) != LQ_SLOT_CACHED || !lq_space_is_expired(space, index, slot, now_ns))
+        if (lq_word_state(word) != LQ_SLOT_CACHED)
             continue;
-        if (lq_space_evict(space, NULL, me, index, word, LQ_GONE_EXPIRED) != LQ_OK)
+        cached++;
+        if (!lq_space_is_expired(space, index, slot, now_ns) || evict_for_good_(space, me, index, word, LQ_GONE_EXPIRED) != LQ_OK)
             continue;
         free_evicted_(space, index);
+        cached--;
         swept++;
     }
-    return swept + sweep_functions_(space, me);
+    return swept + trim_(space, me, cached, used) + sweep_functions_(space, me);
 }
 
 /* ------------------------------------------------------------------------------------------------------- reading */

@@ -146,7 +146,8 @@ struct lq_recovered {
  *           twice. Whoever calls next goes on.
  */
 void lq_space_recover(struct lq_space *space, lq_label dead, lq_label me, uint32_t cause, struct lq_recovered *recovered);
-/* Let go of expired results, of results whose client is gone, and of functions nobody needs. Returns how many. */
+/* Let go of expired results, of those beyond result_cache (each client keeps to it by itself, but all together may have more; those
+   that were used or ended last stay), and of functions nobody needs. Results whose client is gone become CACHED. Returns how many. */
 uint32_t lq_space_sweep(struct lq_space *space, lq_label me);
 /*
  * Does the header fit what is mapped? LQ_OK, LQ_CORRUPT, LQ_VERSION. It is read once, into `header`: what was verified is what

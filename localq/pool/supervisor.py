@@ -61,7 +61,8 @@ IDLE = 5.0  # seconds that memory lies idle until the system gets it back, and a
 WARM_AFTER = 0.5  # seconds: most of those imports take longer than a short script
 LOOK_LEAST = 0.002  # seconds between two looks that time itself brings: each reads all slots
 LOOK_AGAIN = 0.1  # ... whether a worker that was idle and is to go has taken a task in that moment
-SWEEP_LEAST, SWEEP_MOST = 0.05, 30.0  # seconds between two looks for expired results
+SWEEP_LEAST, SWEEP_MOST = 0.05, 1.0  # seconds between two looks for cached results that have expired, or are too many
+TIDY_MOST = 30.0  # between two looks for idle memory, when there was none
 
 
 class Child:
@@ -424,7 +425,7 @@ class Supervisor:
             self.sweep()
             self.sweep_at = now + self.sweep_every
         if now >= self.tidy_at:
-            self.tidy_at = now + (IDLE if self.tidy() else SWEEP_MOST)
+            self.tidy_at = now + (IDLE if self.tidy() else TIDY_MOST)
 
     def sweep(self) -> None:
         """Let go of what has expired, and of clients that left half-way: one that leaves recovers itself, if it can."""

@@ -34,7 +34,7 @@ struct lq_case {
 
 extern const struct lq_case word_cases[], ring_cases[], slot_cases[], arena_cases[], roster_cases[], report_cases[], bell_cases[],
     function_cases[], space_cases[], client_worker_cases[], layout_cases[], death_cases[], load_cases[], fuzz_cases[],
-    step_cases[], look_cases[], pin_cases[];
+    step_cases[], look_cases[], pin_cases[], tell_cases[];
 
 /* Ends the case: what it was about is false. */
 _Noreturn void lq_fail(const char *file, int line, const char *what);

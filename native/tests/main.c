@@ -22,7 +22,7 @@
 static const struct lq_case *const all_cases[] = {
     word_cases,     ring_cases,  slot_cases,          arena_cases,  roster_cases, bell_cases,
     function_cases, space_cases, client_worker_cases, layout_cases, report_cases, death_cases, load_cases, fuzz_cases,
-    step_cases,     look_cases,  pin_cases,
+    step_cases,     look_cases,  pin_cases,           tell_cases,
 };
 
 char lq_where[160];

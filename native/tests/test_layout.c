@@ -78,6 +78,7 @@ static void layout_of_bell_and_roster_is_pinned(void)
     PIN(lq_row, bell, 64);
     PIN(lq_row, wanted, 256);
     PIN(lq_row, missed, 260);
+    PIN(lq_row, lost, 264);
     PIN(lq_row, tracks, 320);
     PIN(lq_row, base, 384);
     CHECK_EQ(LQ_ROW_SUMS, LQ_SUMS);
