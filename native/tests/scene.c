@@ -160,6 +160,43 @@ static bool queue_delayed_(const struct scene *scene, lq_label me)
     return any;
 }
 
+static void check_letters_(const unsigned char *text, uint32_t bytes)
+{
+    for (uint32_t i = 1; i < bytes; i++)
+        CHECK(text[i] == text[0]);
+}
+
+/* Whatever was told by one who died while it did so: it is whole, or not believed. */
+static void check_told_(const struct scene *scene)
+{
+    const struct lq_space *space = &scene->space;
+    uint32_t row = lq_label_row(scene->actor);
+    uint64_t end = lq_journals_end(&space->journals, row);
+    struct lq_event event;
+    struct lq_note note;
+    uint32_t seq;
+    uint64_t place = 0;
+    uint64_t lost = 0;
+    struct lq_record record;
+    for (uint64_t i = end > LQ_EVENTS ? end - LQ_EVENTS : 0; i < end; i++)
+        if (lq_journals_read(&space->journals, row, i, &event) == LQ_OK && event.kind == LQ_EVENT_LOG)
+            check_letters_(event.text, event.text_bytes);
+    for (uint32_t index = 0; index < lq_slots_used(&space->slots); index++)
+        if (lq_space_read_note(space, index, lq_space_slot(space, index)->task_generation, &note, &seq) == LQ_OK) {
+            check_letters_(note.message, note.message_bytes);
+            CHECK_EQ(note.progress, note.message[0]);
+        }
+    while (lq_traces_next(&space->traces, row, &place, &record, &lost) == LQ_OK)
+        CHECK(record.slot < space->slots.count && record.begun_ns <= record.sent_ns);
+    for (uint32_t entry = 1; lq_space_is_metered(space, row) && entry < LQ_METER_FUNCTIONS; entry++) {
+        uint64_t sums[LQ_CALLS_SUMS];
+        uint64_t run[LQ_CALLS_BUCKETS];
+        char name[LQ_NAME_BYTES + 1];
+        if (lq_meter_read_calls(&space->meters[row], entry, sums, run, name) && (name[0] == 'a' || name[0] == 'b'))
+            check_letters_((unsigned char *)name, LQ_NAME_BYTES);
+    }
+}
+
 void scene_audit(struct scene *scene, bool died)
 {
     struct lq_worker worker;
@@ -168,6 +205,7 @@ void scene_audit(struct scene *scene, bool died)
     release_rows_(scene);
     FLOW_CHECK(&scene->space);
     check_readable_(scene);
+    check_told_(scene);
     lq_worker_init(&worker, &scene->space, flow_join(&scene->space, LQ_ROLE_WORKER), 8);
     do
         flow_drain(&worker, scene->ledger);

@@ -602,6 +602,37 @@ static void act_recover_(struct scene *scene)
     flow_recover(&scene->space, scene->second, scene->actor, KILLED, &sum);
 }
 
+/* Two tasks that somebody watches, while tasks are traced. */
+static void prepare_watched_(struct scene *scene)
+{
+    lq_traces_until(&scene->space.traces, UINT64_MAX, lq_now_ns());
+    for (int i = 0; i < 2; i++) {
+        scene_send(scene, 8, 8, 0);
+        CHECK_EQ(lq_space_watch(&scene->space, scene->index, scene->task), LQ_OK);
+    }
+}
+
+/* Tells all that there is to tell, of two letters. */
+static void act_tell_(struct scene *scene)
+{
+    struct lq_worker worker;
+    uint32_t index;
+    lq_worker_init(&worker, &scene->space, scene->actor, 2);
+    while (lq_worker_take_now(&worker, &index) == LQ_OK) {
+        uint32_t task = lq_space_slot(&scene->space, index)->task_generation;
+        lq_worker_start(&worker, index, 0);
+        for (uint64_t letter = 'a'; letter < 'c'; letter++) {
+            char text[LQ_EVENT_TEXT + 1] = {0};
+            memset(text, (int)letter, LQ_EVENT_TEXT);
+            lq_meter_function(worker.meter, text, LQ_NAME_BYTES);
+            lq_worker_tell(&worker, LQ_EVENT_LOG, index, task, text);
+            CHECK(lq_space_note(&scene->space, worker.me, index, task, letter, text, LQ_MESSAGE_BYTES));
+        }
+        lq_worker_finish(&worker, index, LQ_OUTCOME_SUCCESS, 0, flow_call(&worker, scene->ledger, index));
+    }
+    lq_worker_end(&worker);
+}
+
 static const struct scenario scenarios[] = {
     {"submit, inline", nothing_, act_submit_small_},
     {"submit, with blocks", nothing_, act_submit_block_},
@@ -637,6 +668,7 @@ static const struct scenario scenarios[] = {
     {"save what is dying", prepare_dying_, act_save_},
     {"give memory back", prepare_idle_, act_give_back_},
     {"recover pins", prepare_recover_pins_, act_recover_},
+    {"tell", prepare_watched_, act_tell_},
 };
 
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
