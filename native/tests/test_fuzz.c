@@ -170,6 +170,20 @@ static void look_at_some_(struct world_ *world, uint32_t waiting)
     }
 }
 
+/* Of everything something. */
+static void tell_some_(struct world_ *world)
+{
+    const struct lq_space *space = &world->space;
+    for (uint32_t i = 0; i < 40; i++) {
+        lq_worker_tell(&world->runs, LQ_EVENT_LOG, i, i + 1, "what it says");
+        struct lq_record record = {.slot = i, .task_generation = 1, .sent_ns = i};
+        lq_traces_record(&space->traces, world->runs.me, &record);
+    }
+    lq_meter_function(world->runs.meter, "a:name", 6);
+    lq_note_write(&space->notes.notes[1], LQ_GET(lq_space_slot(space, 1)->task_generation), 1, "half", 4);
+    lq_note_write(&space->notes.notes[2], 7, 1, NULL, 0);
+}
+
 static void fill_(struct world_ *world)
 {
     static const uint32_t lengths[] = {10, 5000, (2u << 20) + 7};
@@ -194,6 +208,7 @@ static void fill_(struct world_ *world)
     finish_some_(world);
     leave_some_(world, row, generation);
     look_at_some_(world, 0);
+    tell_some_(world);
     for (int i = 0; i < 2; i++)
         CHECK_EQ(lq_client_reserve(&world->idle, &index[i]), LQ_OK);
     for (int i = 0; i < 2; i++)
@@ -241,6 +256,9 @@ static void poison_gaps_(const struct lq_space *space)
     for (uint32_t row = 0; row < LQ_ROWS; row++)
         poison_after_(space->completions[row].head, ring_bytes);
     poison_after_(space->slots.slots, lq_slots_size(space->slots.count));
+    poison_after_(space->meters, lq_meters_size());
+    poison_after_(space->notes.notes, lq_notes_size(space->slots.count));
+    poison_after_(space->pasts, sizeof(struct lq_past) * space->slots.count);
     poison_after_(space->arena.spans, lq_arena_spans_size(space->arena.count));
     poison_after_(space->arena.stocks, lq_arena_stocks_size(space->arena.count));
 }
@@ -253,6 +271,14 @@ static void open_between_guards_(struct lq_space *seen, const struct lq_space *s
     MOVE(seen->roster.rows, by);
     MOVE(seen->reports.reports, by);
     MOVE(seen->functions.rows, by);
+    MOVE(seen->meters, by);
+    MOVE(seen->journals.events, by);
+    MOVE(seen->journals.rows, by);
+    MOVE(seen->notes.notes, by);
+    MOVE(seen->pasts, by);
+    MOVE(seen->traces.records, by);
+    MOVE(seen->traces.rows, by);
+    MOVE(seen->traces.trace, by);
     MOVE(seen->functions.used, by);
     MOVE(seen->slots.slots, by);
     MOVE(seen->slots.fresh, by);
@@ -291,10 +317,11 @@ static struct world_ *make_world_(int writable)
 
 /* ------------------------------------------------------------------------------------------------------- the harm */
 
-enum part_ { HEADER, COUNTERS, ROSTER, REPORTS, FUNCTIONS, RINGS, COMPLETIONS, SLOT_WORDS, SLOT_BODIES, PINS, SPANS, BLOCKS, PARTS };
+enum part_ { HEADER, COUNTERS, ROSTER, REPORTS, FUNCTIONS, RINGS, COMPLETIONS, SLOT_WORDS, SLOT_BODIES, PINS, SPANS, METERS, JOURNALS, NOTES, TRACES, BLOCKS, PARTS };
 
 static const char *const part_names_[PARTS] = {"header", "counters",    "roster",     "reports",     "functions", "rings",
-                                               "completions", "slot words", "slot bodies", "pins",        "spans",     "block words"};
+                                               "completions", "slot words", "slot bodies", "pins",        "spans",     "meters",      "journals",
+                                               "notes",       "traces",      "block words"};
 
 /* A run of words of one structure, that may all be overwritten. */
 struct place_ {
@@ -356,6 +383,34 @@ static struct place_ place_in_(const struct lq_space *space, enum part_ part, ui
         if (word % 8 == 0)
             return (struct place_){(uint64_t *)(void *)&space->arena.stocks[word / 8 % space->arena.count & ~1u], 1};
         return within_(lq_pins_at(&space->arena.pins, row, 0), sizeof(struct lq_pin) * LQ_PINS, one_of_(seed, 16, 2 * LQ_PINS));
+    }
+    case METERS: {
+        struct lq_meter *meter = &space->meters[one_of_(seed, 9, LQ_ROWS)];
+        if (word % 3 == 0)
+            return within_(meter, sizeof *meter, word / 8 % 16);
+        return within_(&meter->calls[one_of_(seed, 3, LQ_METER_FUNCTIONS)], sizeof(struct lq_calls), word % 2 ? 7 : word % 90);
+    }
+    case JOURNALS: {
+        struct lq_row *row = &space->roster.rows[one_of_(seed, 9, LQ_ROWS)];
+        if (word % 4 == 0)
+            return (struct place_){(uint64_t *)(void *)&row->tracks.journal_end, 1};
+        struct lq_event *event = &space->journals.events[(row - space->roster.rows) * LQ_EVENTS + one_of_(seed, 4, LQ_EVENTS)];
+        return within_(event, sizeof *event, word % 6);
+    }
+    case NOTES: {
+        uint32_t index = word % space->slots.count;
+        if (word % 4 == 0)
+            return within_(&space->pasts[index], sizeof(struct lq_past), word / 4 % 3);
+        return within_(&space->notes.notes[index], sizeof(struct lq_note), word / 64 % 6);
+    }
+    case TRACES: {
+        struct lq_row *row = &space->roster.rows[one_of_(seed, 9, LQ_ROWS)];
+        if (word % 4 == 0)
+            return (struct place_){(uint64_t *)(void *)&row->tracks.trace_end, 1 + word / 4 % 3};
+        if (word % 4 == 1)
+            return (struct place_){(uint64_t *)(void *)&space->header->trace, 2};
+        struct lq_record *record = &space->traces.records[(row - space->roster.rows) * LQ_RECORDS + one_of_(seed, 4, LQ_RECORDS)];
+        return within_(record, sizeof *record, word % 8);
     }
     case SPANS:
         return within_(&space->arena.spans[word % space->arena.count], sizeof(struct lq_span), word / 64 % 4);
@@ -483,6 +538,8 @@ static void read_function_(const struct lq_space *space, uint32_t row, uint32_t 
     CHECK(!is_inline || length <= LQ_FUNCTION_INLINE);
     touch_(is_inline ? &space->control : &space->payload, bytes, length);
     lq_space_function_is_current(space, row, generation);
+    char name[LQ_FUNCTION_NAME + 1];
+    CHECK(lq_functions_name_of(&space->functions, row, generation, name) <= LQ_FUNCTION_NAME);
 }
 
 static void read_report_(const struct lq_space *space, uint32_t number)
@@ -500,6 +557,62 @@ static void read_ring_(const struct lq_space *space, const struct lq_ring *ring,
     lq_ring_holds(ring, index, generation);
     if (lq_ring_peek(ring, &entry) == LQ_OK)
         CHECK(entry.index <= LQ_INDEX_MASK);
+}
+
+static void read_events_(const struct lq_space *space, uint32_t row)
+{
+    struct lq_event event;
+    uint64_t end = lq_journals_end(&space->journals, row);
+    for (uint64_t number = end - LQ_EVENTS; number != end + 2; number++)
+        if (lq_journals_read(&space->journals, row, number, &event) == LQ_OK)
+            CHECK(event.kind != 0 && event.kind < LQ_EVENT_KINDS && event.text_bytes <= LQ_EVENT_TEXT);
+}
+
+static void read_records_(const struct lq_space *space, uint32_t row, uint32_t *seed)
+{
+    struct lq_record record;
+    uint64_t place = next_random(seed) % 3 == 0 ? next_word_(seed) : 0;
+    uint64_t lost = 0;
+    uint32_t found = 0;
+    while (found <= LQ_RECORDS && lq_traces_next(&space->traces, row, &place, &record, &lost) == LQ_OK)
+        found++;
+    CHECK(found <= LQ_RECORDS);
+}
+
+static void read_told_(const struct lq_space *space, uint32_t *seed)
+{
+    struct lq_meter_reading *reading = malloc(sizeof *reading);
+    uint64_t sums[LQ_CALLS_SUMS];
+    uint64_t run[LQ_CALLS_BUCKETS];
+    char name[LQ_NAME_BYTES + 1];
+    CHECK(reading != NULL);
+    lq_space_meters(space, reading);
+    free(reading);
+    for (uint32_t row = 0; row < LQ_ROWS; row += row < 12 ? 1 : 61) {
+        uint32_t entries = 0;
+        while (lq_meter_read_calls(&space->meters[row], entries, sums, run, name)) {
+            CHECK(memchr(name, 0, sizeof name) != NULL);
+            entries++;
+        }
+        CHECK(entries <= LQ_METER_FUNCTIONS);
+        read_events_(space, row);
+        read_records_(space, row, seed);
+    }
+}
+
+static void read_notes_(const struct lq_space *space, uint32_t index)
+{
+    struct lq_slot copy;
+    struct lq_note note;
+    uint32_t seq;
+    uint32_t pid;
+    uint32_t task = index < space->slots.count ? LQ_GET(space->notes.notes[index].task_generation) : 1;
+    if (lq_space_read_note(space, index, task, &note, &seq) == LQ_OK)
+        CHECK(note.message_bytes <= LQ_MESSAGE_BYTES || note.message_bytes == LQ_NO_MESSAGE);
+    CHECK(lq_space_gone(space, index, task, lq_now_ns()) <= LQ_GONE_EXPIRED);
+    lq_space_wait_note(space, index, task, 0, 0);
+    if (lq_space_in_hand(space, index, &copy, &pid) == LQ_OK)
+        CHECK(lq_slot_state_of(&copy) == LQ_SLOT_CLAIMED || lq_slot_state_of(&copy) == LQ_SLOT_RUNNING);
 }
 
 static void read_for_people_(const struct lq_space *space)
@@ -541,10 +654,12 @@ static enum lq_status read_everything_(const struct lq_space *space, uint32_t *s
     lq_functions_check(&space->functions);
     lq_arena_check(&space->arena);
     read_for_people_(space);
+    read_told_(space, seed);
     for (uint32_t i = 0; i < space->slots.count + 4; i++) {
         uint32_t index = i < space->slots.count ? i : next_random(seed);
         const struct lq_slot *slot = lq_space_slot(space, index % space->slots.count);
         read_slot_(space, index, LQ_GET(slot->task_generation));
+        read_notes_(space, index);
         read_block_(space, LQ_GET(slot->result_block));
     }
     for (uint32_t i = 0; i < 8; i++) {
@@ -578,6 +693,12 @@ static void check_view_(const struct lq_space *space)
     touch_(control, (void *)space->reports.reports, lq_reports_size());
     touch_(control, (void *)space->functions.rows, lq_functions_size());
     touch_(control, (void *)space->functions.used, 8);
+    touch_(control, (void *)space->meters, lq_meters_size());
+    touch_(control, (void *)space->journals.events, lq_journals_size());
+    touch_(control, (void *)space->notes.notes, lq_notes_size(space->slots.count));
+    touch_(control, (void *)space->pasts, sizeof(struct lq_past) * space->slots.count);
+    touch_(control, (void *)space->traces.records, lq_traces_size());
+    CHECK(space->journals.rows == space->roster.rows && space->traces.rows == space->roster.rows && space->traces.trace == &space->header->trace);
     CHECK(space->queues >= 1 && space->queues <= LQ_MAX_QUEUES);
     for (uint32_t i = 0; i < space->queues * LQ_PRIORITIES; i++)
         touch_(control, (void *)space->rings[i / LQ_PRIORITIES][i % LQ_PRIORITIES].head, ring_bytes);
@@ -873,6 +994,14 @@ static void fuzz_readers_survive_a_harmed_arena(void)
     read_harmed_(BLOCKS, SEEDS);
 }
 
+static void fuzz_readers_survive_harmed_meters_and_whatever_else_is_told(void)
+{
+    read_harmed_(METERS, SEEDS);
+    read_harmed_(JOURNALS, SEEDS);
+    read_harmed_(NOTES, SEEDS);
+    read_harmed_(TRACES, SEEDS);
+}
+
 /* Random bytes in all of the control segment behind the header. */
 static void fuzz_readers_survive_random_bytes_everywhere(void)
 {
@@ -1123,6 +1252,7 @@ const struct lq_case fuzz_cases[] = {
     RUN(fuzz_readers_survive_harmed_slots),
     RUN(fuzz_readers_survive_harmed_pins),
     RUN(fuzz_readers_survive_a_harmed_arena),
+    RUN(fuzz_readers_survive_harmed_meters_and_whatever_else_is_told),
     RUN(fuzz_readers_survive_random_bytes_everywhere),
     RUN_FORKING(fuzz_readers_survive_a_writer_that_scribbles_meanwhile),
     RUN_FORKING(fuzz_header_that_changes_while_it_is_verified_is_refused_or_harmless),
