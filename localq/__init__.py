@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from localq.errors import QueueClosed as QueueClosed
     from localq.errors import QueueFull as QueueFull
     from localq.errors import RemoteTraceback as RemoteTraceback
-    from localq.errors import ResultExpired as ResultExpired
+    from localq.errors import ResultGone as ResultGone
     from localq.errors import SerializationError as SerializationError
     from localq.errors import SharedRefLost as SharedRefLost
     from localq.errors import SpaceCorrupt as SpaceCorrupt
@@ -64,7 +64,7 @@ __all__ = [
     "QueueClosed",
     "QueueFull",
     "RemoteTraceback",
-    "ResultExpired",
+    "ResultGone",
     "SerializationError",
     "SharedRef",
     "SharedRefLost",

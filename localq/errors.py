@@ -32,7 +32,7 @@ __all__ = [
     "QueueClosed",
     "QueueFull",
     "RemoteTraceback",
-    "ResultExpired",
+    "ResultGone",
     "SerializationError",
     "SharedRefLost",
     "SpaceCorrupt",
@@ -184,15 +184,23 @@ class SerializationError(TaskError, TypeError):
         self.reason = reason
 
 
-class ResultExpired(TaskError):
-    """The result was kept no longer: read before, and pushed out by newer ones or past its `result_ttl`."""
+class ResultGone(TaskError):
+    """The task is done, and its result is not kept any more. `reason` says why: "evicted", newer results took its
+    place, or "expired", its time was over.
 
-    def __init__(self, *, task_id: str | None = None, attempts: int = 0) -> None:
-        super().__init__(
-            "its result is no longer kept; raise result_cache_size or result_ttl to keep results longer",
-            task_id=task_id,
-            attempts=attempts,
+    Raised by `TaskResult.unwrap`, never by a future, which keeps its own result.
+    """
+
+    def __init__(self, reason: str, *, task_id: str | None = None, attempts: int = 0) -> None:
+        why = (
+            "its result_ttl was over: raise that"
+            if reason == "expired"
+            else "newer ones took its place: raise result_cache_size, or memory if they are large"
         )
+        super().__init__(
+            f"its result is not kept any more, {why}, or read it earlier", task_id=task_id, attempts=attempts
+        )
+        self.reason = reason
 
 
 class SharedRefLost(LocalqError, LookupError):

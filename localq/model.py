@@ -53,21 +53,28 @@ _PRIORITIES: dict[int | str, Priority] = {
 
 
 class TaskStatus(StrEnum):
-    """How far a task is. `str()` of a member is its lower-case value."""
+    """How far a task is. `str()` of a member is its lower-case value.
+
+    The last two are of a task that is done, whose result is not kept any more: newer ones took its place, or its
+    `result_ttl` was over. How it ended is not known then.
+    """
 
     PENDING = "pending"
     STARTED = "started"
     SUCCESS = "success"
     FAILURE = "failure"
     CANCELLED = "cancelled"
+    EVICTED = "evicted"
+    EXPIRED = "expired"
 
 
 class TaskResult(Record, Generic[ValueT]):
     """What came of one task, as data: nothing is raised until `unwrap` is called.
 
-    `value` counts for SUCCESS only, `error` for FAILURE and CANCELLED. `attempts` says how often the body was
-    started, `worker_pid` where it ran last. The three times are seconds since the epoch, None where the task
-    did not get that far.
+    `value` counts for SUCCESS only, `error` for all that is done otherwise: of a result that is not kept any more it is
+    ResultGone. `attempts` says how often the body was started, `worker_pid` where it ran last. The three times are
+    seconds since the epoch, None where the task did not get that far. `progress` and `message` are what the task said
+    last of itself (`TaskContext.update`), None if it said nothing.
     """
 
     __slots__ = (  # noqa: RUF023 - the order of the constructor
@@ -80,6 +87,8 @@ class TaskResult(Record, Generic[ValueT]):
         "submitted_at",
         "started_at",
         "finished_at",
+        "progress",
+        "message",
     )
 
     task_id: str
@@ -91,6 +100,8 @@ class TaskResult(Record, Generic[ValueT]):
     submitted_at: float | None
     started_at: float | None
     finished_at: float | None
+    progress: float | None
+    message: str | None
 
     def __init__(
         self,
@@ -103,6 +114,8 @@ class TaskResult(Record, Generic[ValueT]):
         submitted_at: float | None = None,
         started_at: float | None = None,
         finished_at: float | None = None,
+        progress: float | None = None,
+        message: str | None = None,
     ) -> None:
         self._set(
             task_id=task_id,
@@ -114,6 +127,8 @@ class TaskResult(Record, Generic[ValueT]):
             submitted_at=submitted_at,
             started_at=started_at,
             finished_at=finished_at,
+            progress=progress,
+            message=message,
         )
 
     @property
@@ -134,6 +149,8 @@ class TaskResult(Record, Generic[ValueT]):
             f"TaskResult {self.task_id}",
             (
                 ("status", self.status),
+                ("progress", None if self.progress is None else f"{self.progress:.0%}"),
+                ("message", self.message),
                 ("value", shown(self.value) if self.status is TaskStatus.SUCCESS else None),
                 ("error", None if self.error is None else shown(self.error)),
                 ("waited", seconds(self.wait_seconds)),

@@ -63,7 +63,7 @@ PUBLIC = frozenset(
     LocalQueue LocalExecutor TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
     TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed WorkersEnded SerializationError
-    ResultExpired SharedRef SharedRefLost FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback
+    ResultGone SharedRef SharedRefLost FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback
     AttachError Snapshot
     """.split()
 )

@@ -71,6 +71,7 @@ class Connection:
         self.drain_timeout = config.drain_timeout
         self._watcher = Watcher()
         self._ended = True  # until there is something to end
+        self._leaves_work = False  # of somebody else's queue: closed without waiting, so nor does the interpreter's end
         # The client must not keep this object alive, or a queue that was dropped would never be collected.
         me = weakref.ref(self)
         self.client = _native.Client(
@@ -145,6 +146,7 @@ class Connection:
                 client.on_sent = lambda: _call(me, Connection._drain)
                 if not client.parked:
                     self._drain()
+            self._leaves_work = not self._is_owner
             return
         until = None if timeout is None else time.monotonic() + timeout
         try:
@@ -192,6 +194,10 @@ class Connection:
     def close_at_exit(self) -> None:
         """The interpreter ends: finish the work, unless it ends because somebody pressed Ctrl-C."""
         if getattr(sys, "last_type", None) is KeyboardInterrupt:
+            self.end(0.0)
+        elif self._leaves_work:
+            while self.client.parked and self._space.phase != PHASE_BROKEN:  # what is still to be sent
+                self.client.wait_any(1.0)
             self.end(0.0)
         else:
             self.close()

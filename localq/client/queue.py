@@ -757,26 +757,38 @@ class LocalQueue:
     # by id
 
     def get_task_result(self, task_id: str) -> TaskResult[Any] | None:
-        """What is known of a task: pending, running, or what came of it. Does not wait and does not consume.
+        """What is known of a task, whichever client submitted it: pending, running, or what came of it. Does not wait
+        and does not consume.
 
-        None when the id is not one of this queue's, or its result is no longer kept.
+        A result can be read until newer ones push it out (`result_cache_size`; each reading makes it the newest) or its
+        `result_ttl` is over, counted from the end of the task; one that its own client has not taken yet stays in any
+        case. If it is gone, the status says which of the two it was as long as that is known, and `unwrap` raises
+        ResultGone.
+
+        None when the id is another queue's or was never given, or nothing is known of that task any more.
         """
-        from localq.client.reading import result_from
+        from localq.client.reading import result_from, result_gone
 
-        found = self._read(task_id)
-        if found is None:
+        place = self._place(task_id)
+        if place is None:
             return None
-        reading, place = found
+        reading = self._read(place)
+        if reading is None:
+            gone = self._space.gone(*place)
+            return None if gone is None else result_gone(gone, task_id)
         if reading.state in (_native.SUCCEEDED, _native.FAILED):
             self._client.touch(*place)
-        return result_from(reading, task_id, self._client.codec)
+        return result_from(reading, task_id, self._client.codec, self._space.notes(*place))
 
     def get_status(self, task_id: str) -> TaskStatus | None:
-        """How far the task is; None as for `get_task_result`."""
+        """How far the task is; EVICTED or EXPIRED if its result is not kept any more; None as for
+        `get_task_result`."""
         from localq.client.reading import status_of
 
-        found = self._read(task_id)
-        return None if found is None else status_of(found[0])
+        place = self._place(task_id)
+        if place is None:
+            return None
+        return status_of(self._read(place), self._space.gone(*place))
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever client submitted it, as `TaskFuture.cancel` does. Returns whether it is
@@ -792,13 +804,9 @@ class LocalQueue:
             raise ConfigError(f"task_id must be a text, as TaskFuture.task_id is; got {type(task_id).__name__}")
         return self._client.parse_id(task_id)
 
-    def _read(self, task_id: str) -> tuple[Reading, tuple[int, int]] | None:
-        place = self._place(task_id)
-        if place is None:
-            return None
+    def _read(self, place: tuple[int, int]) -> Reading | None:
         self._client.reap()
-        reading = self._client.read(*place)
-        return None if reading is None else (reading, place)
+        return self._client.read(*place)
 
     # looking
 
@@ -889,7 +897,8 @@ class LocalQueue:
 
         Args:
             wait: until every task is done and the workers have ended. False: return at once; tasks go on in the
-                background and their futures still finish.
+                background and their futures still finish. In a queue that another process owns (`attach`) this process
+                may then end: its tasks live on, and their results can be read by id.
             cancel_pending: cancel what has not started.
             timeout: seconds to wait at most; then what still runs is killed, and its futures are cancelled.
 

@@ -11,7 +11,7 @@ import time
 from localq import _native
 from localq.client.failures import crashed, undecodable
 from localq.client.future import STATUSES
-from localq.errors import TaskCancelled, TaskExpired, TaskTimeout
+from localq.errors import ResultGone, TaskCancelled, TaskExpired, TaskTimeout
 from localq.model import TaskResult, TaskStatus
 
 TYPE_CHECKING = False
@@ -22,14 +22,22 @@ if TYPE_CHECKING:
     from localq.client.future import TaskFuture
     from localq.codec import Codec
 
+    Note = tuple[int, float | None, str | None]
     R = TypeVar("R")
 
-__all__ = ["result_from", "result_of", "status_of"]
+__all__ = ["result_from", "result_gone", "result_of", "status_of"]
 
 
-def status_of(reading: Reading) -> TaskStatus:
-    """How far the task was when it was read."""
-    return STATUSES[reading.state]
+def status_of(reading: Reading | None, gone: str | None) -> TaskStatus | None:
+    """How far a task is. `gone`: of one that can't be read, why its result is not kept any more."""
+    if reading is not None:
+        return STATUSES[reading.state]
+    return None if gone is None else TaskStatus(gone)
+
+
+def result_gone(gone: str, task_id: str) -> TaskResult[Any]:
+    """Of a task that is done, whose result is not kept any more."""
+    return TaskResult(task_id, TaskStatus(gone), error=ResultGone(gone, task_id=task_id))
 
 
 def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[R]:
@@ -47,8 +55,8 @@ def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[
     )
 
 
-def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]:
-    """Of a slot, whatever the state of its task."""
+def result_from(reading: Reading, task_id: str, codec: Codec, note: Note | None) -> TaskResult[Any]:
+    """Of a slot, whatever the state of its task. `note`: what the task said of itself, see `Space.notes`."""
     value: object = None
     error: BaseException | None = None
     if reading.state == _native.SUCCEEDED:
@@ -78,6 +86,8 @@ def result_from(reading: Reading, task_id: str, codec: Codec) -> TaskResult[Any]
         submitted_at=_wall(reading.submit_ns),
         started_at=_wall(reading.start_ns) if reading.attempts else None,
         finished_at=_wall(reading.done_ns) if has_ended else None,
+        progress=None if note is None else note[1],
+        message=None if note is None else note[2],
     )
 
 

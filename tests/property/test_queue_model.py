@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from localq import LocalQueue, QueueFull, SerializationError, TaskCancelled, TaskFuture, TaskStatus, WorkerCrashed
 from tests.support import tasks
-from tests.support.queues import PATIENCE, audit
+from tests.support.queues import GONE, PATIENCE, audit, is_kept
 from tests.support.waiting import Gate, eventually
 
 CAPACITY = 8
@@ -197,7 +197,7 @@ class QueueModel(RuleBasedStateMachine):
             pending = TaskStatus.CANCELLED if expected.is_cancelled else TaskStatus.PENDING
             assert found.status is (TaskStatus.STARTED if at == self.waiting[0] else pending)
             assert found.value is None
-        elif found is None:
+        elif found is None or found.status in GONE:
             assert self.expires or at not in self.cached
         else:
             assert at in self.cached
@@ -211,7 +211,7 @@ class QueueModel(RuleBasedStateMachine):
     def expire(self) -> None:
         self.settle()
         ids = [self.tasks[at][0].task_id for at in self.cached]
-        eventually(lambda: not any(self.queue.get_status(task_id) for task_id in ids))
+        eventually(lambda: not any(is_kept(self.queue, task_id) for task_id in ids))
         eventually(lambda: self.queue._space.slots()["cached"] == 0)
         self.cached.clear()
 
@@ -222,7 +222,7 @@ class QueueModel(RuleBasedStateMachine):
         if not hasattr(self, "queue") or self.expires or (self.gate is None and self.waiting):
             return  # what is under way may be settled or not
         kept = {
-            at for at, (future, _) in enumerate(self.tasks) if future.task_id and self.queue.get_status(future.task_id)
+            at for at, (future, _) in enumerate(self.tasks) if future.task_id and is_kept(self.queue, future.task_id)
         }
         assert kept == set(self.cached) | set(self.waiting)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from localq import LocalQueue, TaskFuture, TaskResult
+from localq import LocalQueue, TaskFuture, TaskResult, TaskStatus
 from localq._native import ROLE_WORKER
 from localq.client.ownership import Ownership
 from tests.support.waiting import Gate, eventually
@@ -75,6 +75,14 @@ def read(queue: LocalQueue, task_id: str) -> TaskResult[Any]:
     found = queue.get_task_result(task_id)
     assert found is not None, f"task {task_id} is not known any more"
     return found
+
+
+GONE = (None, TaskStatus.EVICTED, TaskStatus.EXPIRED)  # what get_status says of a result that is not kept
+
+
+def is_kept(queue: LocalQueue, task_id: str) -> bool:
+    """Whether the task, or its result, can be read."""
+    return queue.get_status(task_id) not in GONE
 
 
 def audit(queue: LocalQueue) -> None:

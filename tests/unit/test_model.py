@@ -30,7 +30,9 @@ def test_anything_else_is_refused_with_the_choices(nonsense) -> None:
 
 
 def test_a_status_prints_as_its_value() -> None:
-    assert [str(status) for status in TaskStatus] == ["pending", "started", "success", "failure", "cancelled"]
+    assert [str(status) for status in TaskStatus] == [
+        "pending", "started", "success", "failure", "cancelled", "evicted", "expired"
+    ]  # fmt: skip
     assert TaskStatus("success") is TaskStatus.SUCCESS
 
 

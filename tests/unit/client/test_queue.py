@@ -25,7 +25,7 @@ from localq import (
     current_task,
 )
 from tests.support import tasks
-from tests.support.queues import PATIENCE, audit, id_of, lines_of, read
+from tests.support.queues import PATIENCE, audit, id_of, is_kept, lines_of, read
 from tests.support.waiting import Gate, eventually
 
 # ---- one call
@@ -718,7 +718,7 @@ def test_the_least_recently_used_result_is_forgotten_first():
             return id_of(future)
 
         def kept(*ids: str) -> list[bool]:
-            return [queue.get_status(task_id) is not None for task_id in ids]
+            return [is_kept(queue, task_id) for task_id in ids]
 
         a, b, c = run("a"), run("b"), run("c")
         assert kept(a, b, c) == [True, True, True]
@@ -730,7 +730,7 @@ def test_the_least_recently_used_result_is_forgotten_first():
         assert kept(a, b, c, d, e) == [False, False, True, True, True]
         f = run("f")
         assert kept(c, d, e, f) == [True, False, True, True]
-        assert queue.get_task_result(b) is None
+        assert not is_kept(queue, b)
         audit(queue)
 
 
@@ -739,7 +739,7 @@ def test_results_that_nobody_has_taken_are_not_forgotten(gate):
         futures = [queue.delay(tasks.same, number) for number in range(50)]
 
         assert [future.result(PATIENCE) for future in futures] == list(range(50))
-        assert sum(queue.get_status(id_of(future)) is not None for future in futures) == 2
+        assert sum(is_kept(queue, id_of(future)) for future in futures) == 2
 
 
 def test_a_result_is_forgotten_when_its_time_is_over():
@@ -747,9 +747,8 @@ def test_a_result_is_forgotten_when_its_time_is_over():
         future = queue.delay(tasks.same, "x" * 100_000)
         future.result(PATIENCE)
 
-        eventually(lambda: queue.get_task_result(id_of(future)) is None)
+        eventually(lambda: not is_kept(queue, id_of(future)))
 
-        assert queue.get_status(id_of(future)) is None
         assert future.result() == "x" * 100_000
         eventually(lambda: queue._space.slots()["cached"] == 0, what="the slot is given back")
         eventually(lambda: queue._space.arena()[0] == 0, what="its memory is given back")
@@ -761,7 +760,7 @@ def test_without_a_cache_nothing_is_kept_and_futures_have_their_results():
         futures = [queue.delay(tasks.same, "y" * 50_000) for _ in range(20)]
 
         assert [future.result(PATIENCE) for future in futures] == ["y" * 50_000] * 20
-        assert [queue.get_task_result(id_of(future)) for future in futures] == [None] * 20
+        assert not any(is_kept(queue, id_of(future)) for future in futures)
         assert queue._space.arena()[0] == 0
         audit(queue)
 
