@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from localq.model import Priority as Priority
     from localq.model import TaskResult as TaskResult
     from localq.model import TaskStatus as TaskStatus
+    from localq.model import TaskUpdate as TaskUpdate
     from localq.monitor.snapshot import Snapshot as Snapshot
     from localq.pool.context import TaskContext as TaskContext
     from localq.pool.context import current_task as current_task
@@ -82,6 +83,7 @@ __all__ = [
     "TaskResult",
     "TaskStatus",
     "TaskTimeout",
+    "TaskUpdate",
     "WorkerCrashed",
     "WorkersEnded",
     "current_task",
@@ -99,6 +101,7 @@ _HOMES = {
     "TaskFuture": "localq.client.future",
     "TaskResult": "localq.model",
     "TaskStatus": "localq.model",
+    "TaskUpdate": "localq.model",
     "current_task": "localq.pool.context",
     "task": "localq.tasks",
 }

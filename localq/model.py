@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     ValueT = None
 
-__all__ = ["Generic", "Priority", "Record", "TaskResult", "TaskStatus"]
+__all__ = ["Generic", "Priority", "Record", "TaskResult", "TaskStatus", "TaskUpdate"]
 
 
 class Priority(IntEnum):
@@ -171,6 +171,21 @@ class TaskResult(Record, Generic[ValueT]):
         if self.status is not TaskStatus.SUCCESS:
             raise LocalqError(f"task {self.task_id} has no result: it is {self.status}")
         return self.value  # type: ignore[return-value]  # SUCCESS says that it is there, and it may be None
+
+
+class TaskUpdate(Record):
+    """How far a task was at one moment: what it said last of itself (`TaskContext.update`), None where it said nothing,
+    and its status. `at` is when that was seen, in seconds since the epoch."""
+
+    __slots__ = ("progress", "message", "status", "at")  # noqa: RUF023 - the order of the constructor
+
+    progress: float | None
+    message: str | None
+    status: TaskStatus
+    at: float
+
+    def __init__(self, progress: float | None, message: str | None, status: TaskStatus, at: float) -> None:
+        self._set(progress=progress, message=message, status=status, at=at)
 
 
 def _elapsed(start: float | None, end: float | None) -> float | None:

@@ -60,7 +60,7 @@ ALLOWED = ("concurrent.futures._base", "enum", "os", "pickle", "queue", "select"
 #: Everything `localq` promises by name. To add one is a decision, to take one away breaks somebody's program.
 PUBLIC = frozenset(
     """
-    LocalQueue LocalExecutor TaskFuture TaskResult TaskStatus Priority task Task current_task TaskContext
+    LocalQueue LocalExecutor TaskFuture TaskResult TaskStatus TaskUpdate Priority task Task current_task TaskContext
     LocalqError ConfigError QueueFull QueueClosed SupervisorLost InitializerFailed
     TaskError TaskFailed TaskTimeout TaskCancelled TaskExpired WorkerCrashed WorkersEnded SerializationError
     ResultGone SharedRef SharedRefLost FunctionNotFound SpaceError LayoutMismatch SpaceCorrupt RemoteTraceback

@@ -125,6 +125,12 @@ class Connection:
             client.reap()
             self._break(failure)
 
+    def check_alive(self) -> None:
+        """Raises what a call would: the queue was closed here, or is broken. While it is being closed it is alive."""
+        self.check()
+        if self._ended or callable(self.client.closed):
+            raise failures.closed(self.client.closed or "it was closed")
+
     def _break(self, make_error: Callable[[], Exception]) -> None:
         """It broke: what waits fails with that error, and so does every later call (unless it was closed before)."""
         self.client.closed = self.client.closed or make_error
@@ -228,6 +234,7 @@ class Connection:
                 self.hold.output.close(showing)
             client.reap()
             client.fail_all(make_error)
+            self._space.call_notes()  # who follows tasks of others
             if self._is_owner:
                 client.strip()
             else:

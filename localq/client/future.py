@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TypeVar
 
     from localq.client.output import TaskOutput
+    from localq.client.updates import Updates
 
     R = TypeVar("R")
 else:
@@ -116,6 +117,44 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
         """How long its last run took, once it is done."""
         return (self.done_ns - self.start_ns) / 1e9 if self.done_ns else None
 
+    @property
+    def progress(self) -> float | None:
+        """How far the task says it is in its present or last run, from 0 to 1 (`TaskContext.update`); None: it has not
+        said, or that is not known any more."""
+        return self._note()[0]
+
+    @property
+    def message(self) -> str | None:
+        """What the task said last of itself, as for `progress`."""
+        return self._note()[1]
+
+    def _note(self) -> tuple[float | None, str | None]:
+        from localq.client.updates import note_of
+
+        waits = self._native_state == _native.PENDING  # for its first run, or for the next
+        return (None, None) if waits else note_of(self._client, self.slot, self.generation)
+
+    def updates(self, timeout: float | None = None) -> Updates:
+        """Follow the task to its end: an iterator of TaskUpdates, for `for` and for `async for`.
+
+            for update in future.updates():
+                print(update.status, update.progress, update.message)
+
+        The state as it is now comes first, then each new one that is seen, at last the end (success, failure or
+        cancelled), which is not raised: `result()` does that. The task waits for nobody: who is slow sees the latest
+        state and not each. When it runs again after a failure, progress begins anew.
+
+        Args:
+            timeout: seconds for all of it, from this call on; None: as long as it takes.
+
+        Raises:
+            TimeoutError: from the iterator, when time ran out; the task goes on.
+            ConfigError: a timeout below zero.
+        """
+        from localq.client.updates import follow_future
+
+        return follow_future(self, timeout)
+
     def logs(self, stream: str | None = None) -> str:
         """What the task has written so far to `sys.stdout` and `sys.stderr`, logging and warnings included: whole
         lines, of all its runs. Complete once the task is done.
@@ -171,6 +210,8 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
             f"TaskFuture {self.task_id}",
             (
                 ("status", status),
+                ("progress", None if self.progress is None else f"{self.progress:.0%}"),
+                ("message", self.message),
                 ("result", shown(self.result(0)) if status is TaskStatus.SUCCESS and error is None else None),
                 ("error", None if error is None else shown(error)),
                 ("waited", seconds(self.wait_seconds)),

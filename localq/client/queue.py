@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from localq.client.mapping import MapResults
     from localq.client.ownership import Ownership
     from localq.client.queue_executor import QueueExecutor
+    from localq.client.updates import Updates
     from localq.model import Priority, TaskResult, TaskStatus
     from localq.monitor.interval import About
     from localq.monitor.progress import ProgressCallback
@@ -789,6 +790,31 @@ class LocalQueue:
         if place is None:
             return None
         return status_of(self._read(place), self._space.gone(*place))
+
+    def follow(self, task_id: str, timeout: float | None = None) -> Updates:
+        """Follow a task to its end, whichever client submitted it: as `TaskFuture.updates`.
+
+        When its result is pushed out or expires while it is followed, that is the end: status EVICTED or EXPIRED. If
+        even that is not known, because its slot serves another task by now, the iterator just ends.
+
+        Raises:
+            ConfigError: nothing is known of such a task; or a timeout below zero.
+            TimeoutError: from the iterator, when time ran out.
+            QueueClosed: from the iterator: the queue was closed or broke, and how the task ended will not be known.
+        """
+        from localq.client.updates import follow_future, follow_task
+
+        place = self._place(task_id)
+        if place is None or self.get_status(task_id) is None:
+            raise ConfigError(
+                f"nothing is known of task {task_id!r} in queue {self.name!r}: another queue's, or long gone"
+            )
+        future = self._client.future_of(*place)
+        if future is not None:
+            return follow_future(future, timeout)  # type: ignore[arg-type]  # of the client's `future_type`
+        return follow_task(
+            self._client, task_id, place, lambda: self.get_status(task_id), self._connection.check_alive, timeout
+        )
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever client submitted it, as `TaskFuture.cancel` does. Returns whether it is

@@ -52,6 +52,8 @@ def result_of(future: TaskFuture[R], error: BaseException | None) -> TaskResult[
         submitted_at=_wall(future.submit_ns),
         started_at=_wall(future.start_ns),
         finished_at=_wall(future.done_ns),
+        progress=future.progress,
+        message=future.message,
     )
 
 

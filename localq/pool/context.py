@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 
+from localq.errors import ConfigError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import ContextVar
+    from typing import Any
 
     from localq._native import Flight, Space, Worker
     from localq.pool.brief import Brief
@@ -22,21 +25,65 @@ __all__ = ["Here", "TaskContext", "current_task", "enter_worker", "fly_in", "in_
 class TaskContext:
     """The task in hand: its id, which run of it this is, and the metadata it was submitted with."""
 
-    __slots__ = ("attempt", "cancelled", "metadata", "task_id")
+    __slots__ = ("_hand", "attempt", "cancelled", "metadata", "task_id")
 
     task_id: str
     attempt: int  # 1 for the first run
     cancelled: bool  # whether it was asked to stop: for code that catches what stops it, and cleans up
     metadata: object  # what `options(metadata=...)` gave, None otherwise
 
-    def __init__(self, task_id: str, attempt: int, metadata: object, cancelled: bool = False) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        attempt: int,
+        metadata: object,
+        cancelled: bool = False,
+        hand: Worker | Flight | None = None,
+    ) -> None:
         self.cancelled = cancelled
         self.task_id = task_id
         self.attempt = attempt
         self.metadata = metadata
+        self._hand = hand
+
+    def update(self, *, progress: float | None = None, message: str | None = None) -> None:
+        """Say how far the task is, for those who follow it: `TaskFuture.progress`, `TaskFuture.updates`,
+        `LocalQueue.follow`, `localq top`. Costs about a microsecond, waits for nobody, and may be called from any
+        thread of the task. After the end of the task it does nothing.
+
+        Args:
+            progress: from 0 to 1. None leaves it as it is.
+            message: a few words; 200 bytes of it are kept. None leaves it as it is.
+
+        Raises:
+            ConfigError: progress is not a number from 0 to 1, or message not a text.
+        """
+        if progress is not None and not (type(progress) is float and 0.0 <= progress <= 1.0):
+            progress = _checked_progress(progress)
+        if message is not None and not isinstance(message, str):
+            raise ConfigError(f"message must be a text; got {type(message).__name__}")
+        hand = self._hand
+        if hand is not None and hand.task_id == self.task_id:
+            hand.update(progress, message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TaskContext, (self.task_id, self.attempt, self.metadata, self.cancelled)
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.task_id} attempt {self.attempt}>"
+
+
+def _checked_progress(progress: object) -> float:
+    """Numbers of all kinds, numpy's among them."""
+    if not isinstance(progress, bool | str) and (hasattr(progress, "__float__") or hasattr(progress, "__index__")):
+        try:
+            number = float(progress)  # type: ignore[arg-type]
+        except Exception as error:  # somebody's own conversion: an array of many numbers, say
+            kind = type(progress).__name__
+            raise ConfigError(f"progress must be a number from 0 to 1; got {kind}: {error}") from error
+        if 0.0 <= number <= 1.0:
+            return number
+    raise ConfigError(f"progress must be a number from 0 to 1; got {progress!r}")
 
 
 class Here:
@@ -94,4 +141,4 @@ def current_task() -> TaskContext | None:
     if found is None:
         return None
     assert found.task_id is not None
-    return TaskContext(found.task_id, found.attempt, found.metadata, found.cancelled)
+    return TaskContext(found.task_id, found.attempt, found.metadata, found.cancelled, found)
