@@ -182,6 +182,22 @@ def test_a_result_of_a_client_that_is_gone_expires_like_any_other(tmp_path: Path
         eventually(lambda: queue._space.slots()["cached"] == 0, what="the sweep has taken it")
 
 
+def test_results_of_clients_that_are_gone_are_pushed_out_like_any_other(tmp_path: Path) -> None:
+    with LocalQueue(workers=1, name="few", result_cache_size=3) as queue:
+        text = """
+    print(*[q.delay(tasks.same, number).task_id for number in range(20)])
+    q.close(wait=False)
+    """
+        ids = said_by_a_guest(tmp_path, queue, text).split()
+        eventually(lambda: not any(queue._space.slots()[state] for state in ("queued", "claimed", "running", "done")))
+        for value in range(5):
+            run(queue, value)
+
+        eventually(lambda: sum(is_kept(queue, task_id) for task_id in ids) == 0)
+        assert queue._space.slots()["cached"] <= 3
+        audit(queue)
+
+
 def test_a_lambda_of_a_guest_that_has_left_still_runs(tmp_path: Path, gate: Gate) -> None:
     with LocalQueue(workers=1, name="values") as queue, gate:
         queue.delay(tasks.slow, gate.path)
