@@ -114,6 +114,13 @@ def test_async_service_answers_every_request_and_keeps_its_loop_free(tmp_path: P
     assert int(re.findall(r"its turn ([\d,]+) times", shown)[0].replace(",", "")) > 100
 
 
+def test_progress_bar_tells_of_each_range_and_counts_all_primes(tmp_path: Path) -> None:
+    shown = run(tmp_path, "progress_bar.py", "--ranges", "3", "--size", "10000")
+
+    assert "3,245 primes below 30,000, in 3 ranges" in shown
+    assert sorted(re.findall(r"^range (\d): \w+, 100 %$", shown, re.MULTILINE)) == list("012")
+
+
 def test_executor_swap_finds_the_same_with_both_and_survives_a_crash(tmp_path: Path) -> None:
     shown = run(tmp_path, "executor_swap.py", "--tasks", "40", "--points", "50")
 
