@@ -55,6 +55,8 @@ class StackWanted:
             self.why_not = f"worker {pid} does not answer: it was stopped by a signal; `kill -CONT {pid}` continues it"
         elif not _is_prepared(pid, story):
             self.why_not = f"worker {pid} can't tell: a task has closed its pipe, or changed what its signals do"
+        elif FATAL in story.text:
+            self.why_not = f"worker {pid} has crashed just now"
         else:
             story.text = b""  # what came too late for those who asked before
             signal.pidfd_send_signal(pidfd, NUMBER)

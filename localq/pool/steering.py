@@ -50,6 +50,7 @@ class Steering:
         self._stacks: dict[Child, tuple[StackWanted, list[Asker]]] = {}
         self._want_tasks: list[Asker] = []
         self._want_reload: list[Asker] = []
+        self._want_next_reload: list[Asker] = []
         self._leased = 0
 
     def take(self, socket: _socket.socket, pid: int, said: bytes) -> None:
@@ -86,7 +87,7 @@ class Steering:
 
     def give_up(self, why: str) -> None:
         """No worker can be started."""
-        for askers in (self._want_tasks, self._want_reload):
+        for askers in (self._want_tasks, self._want_reload, self._want_next_reload):
             for asker in askers:
                 if self._requests.is_here(asker):
                     self._requests.refuse(asker, why)
@@ -100,6 +101,7 @@ class Steering:
                     self._requests.refuse(asker, why_not)
             self._want_reload.clear()
         self._answer_all(self._want_reload, {"workers": workers})
+        self._want_reload, self._want_next_reload = self._want_next_reload, []
 
     def close(self) -> None:
         """For a worker: see `Requests.close`."""
@@ -175,7 +177,8 @@ class Steering:
     def _reload(self, asker: Asker) -> None:
         if self._supervisor.space.phase != PHASE_OPEN:
             raise Refused(f"it is {PHASES.get(self._supervisor.space.phase, 'ending')}: no worker is started any more")
-        self._want_reload.append(asker)
+        wanted = self._want_reload if self._supervisor.is_reload_due else self._want_next_reload
+        wanted.append(asker)
         self._supervisor.begin_reload()
 
     def _lease(self, asker: Asker, count: int) -> dict[str, Any]:

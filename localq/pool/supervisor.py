@@ -309,7 +309,11 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         if self.reload is not None and child is self.reload.first:
             self.finish_for(child.label, status)
-            self.end_reload(_why_not(code, story))
+            if self.is_reload_wanted:
+                self.reload, self.is_reload_wanted = None, False
+                self.begin_reload()
+            else:
+                self.end_reload(_why_not(code, story))
             return
         if code in (STOPPED, RECYCLED) or child.is_condemned:
             self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
@@ -601,10 +605,17 @@ class Supervisor:
         row = self.space.row(child.label & 0xFFF)
         return row is not None and row["task"] is not None
 
+    @property
+    def is_reload_due(self) -> bool:
+        """Whether the next reload is done now, not after the one that is under way."""
+        return self.reload is None or self.reload.first is not None
+
     def begin_reload(self) -> None:
-        """Replace all workers, or, while that is being done, do it once more afterwards."""
+        """Replace all workers. While old ones go already, it is done once more afterwards."""
         if self.reload is not None:
             self.is_reload_wanted = True
+            if self.reload.first is not None:  # it may have read the files before they were changed, or hang
+                _kill(self.reload.first.pidfd)
             return
         from localq.pool.reload import Reload
 

@@ -393,6 +393,26 @@ def test_reloads_that_are_asked_for_at_once_all_end(folder):
         audit(queue)
 
 
+def test_a_reload_that_hangs_in_an_import_is_begun_anew_by_the_next(folder, gate):
+    write_module(folder, "polite", "first")
+    with LocalQueue(workers=1, name="steered", task_modules=("polite",)) as queue, gate:
+        wait_until_staffed(queue)
+        write_module(folder, "polite", "second", f"\nfrom tests.support import tasks\ntasks.slow({gate.path!r})\n")
+        answers: list[int] = []
+        asker = threading.Thread(target=lambda: answers.append(ask("steered", {"do": "reload"}, PATIENCE)["workers"]))
+        asker.start()
+        (hangs,) = gate.wait_for_arrivals(1)
+        assert queue.delay("polite.answer").result(PATIENCE) == "first"
+        write_module(folder, "polite", "the third")
+
+        assert ask("steered", {"do": "reload"}) == {"workers": 1}
+        asker.join()
+
+        assert queue.delay("polite.answer").result(PATIENCE) == "the third"
+        assert (answers, is_gone(hangs)) == ([1], True)
+        assert not any("reload failed" in event[5] for event in queue._space.journal())
+
+
 def test_a_module_that_can_not_be_imported_breaks_the_queue_and_is_named(folder):
     (folder / "broken.py").write_text("import no_such_module_at_all")
     with LocalQueue(workers=1, name="steered", task_modules=("broken",)) as queue:
