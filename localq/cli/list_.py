@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import click
 
+from localq.cli import QUEUE
+
 __all__ = ["list_"]
 
 _EPILOG = """\b
@@ -19,7 +21,7 @@ Exit status: 0, also when there is none; 2 wrong usage, or no such queue.
 
 
 @click.command("list", epilog=_EPILOG)
-@click.argument("name", required=False)
+@click.argument("name", type=QUEUE, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @click.option(
     "--timeout",

@@ -43,7 +43,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gener
 
     name = "names"
 
-    def get_metavar(self, *_: Any) -> str:
+    def get_metavar(self, *_: Any, **__: Any) -> str:
         return "A,B,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:

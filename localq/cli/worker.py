@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from localq.cli import UNHEALTHY
+from localq.cli import QUEUE, UNHEALTHY
 
 __all__ = ["worker"]
 
@@ -21,7 +21,7 @@ Exit status: 0 they were taken away again; 1 the queue ended before;
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--attach", "name", required=True, metavar="NAME", help="The queue that is to have them.")
+@click.option("--attach", "name", type=QUEUE, required=True, metavar="NAME", help="The queue that is to have them.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @click.pass_context
 def worker(ctx: click.Context, name: str, workers: int) -> None:
@@ -32,12 +32,7 @@ def worker(ctx: click.Context, name: str, workers: int) -> None:
     """
     import signal
 
-    from localq.config import is_name
-    from localq.errors import AttachError
     from localq.pool.control import lease
-
-    if not is_name(name):
-        raise AttachError(f"a queue's name has letters, digits, _ . and -; got {name!r}")
 
     def leave(number: int, frame: object) -> None:
         raise KeyboardInterrupt
