@@ -217,7 +217,7 @@ class Steering:
             "workers": supervisor.workers,
             "leased": self._leased,
             "workers_alive": sum(row is not None and row["ready"] for row in rows),
-            "workers_busy": sum(row is not None and row["task"] is not None for row in rows),
+            "workers_busy": sum(map(supervisor.is_busy, supervisor.children.values())),
             "queued": dict(zip(brief.queues, map(sum, supervisor.space.depths()), strict=False)),
             "delayed": slots["delayed"],
             "running": slots["claimed"] + slots["running"],

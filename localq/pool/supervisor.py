@@ -4,10 +4,10 @@
    owner --pipe, pidfd--> supervisor --fork, pidfd--> workers
                               ^--socket, pidfd-- clients that attached
 
-Everything it does is an answer to an event: a process's end (pidfds), a call on the pipe, a visitor at the socket, a
-timer. No task passes through it. It ends when the owner does, and its workers end when it does (PR_SET_PDEATHSIG). It
-keeps nothing that is needed: killed, it is replaced over the same Space by the owner, and finds in the roster who is
-there (`adopt`).
+Everything it does is an answer to an event: a process's end (pidfds), a call on the pipe, a worker's word on its own, a
+visitor at the socket (what those may ask for is in `localq.pool.steering`), a timer. No task passes through it. It ends
+when the owner does, and its workers end when it does (PR_SET_PDEATHSIG). It keeps nothing that is needed: killed, it is
+replaced over the same Space by the owner, and finds in the roster who is there (`adopt`).
 """
 
 from __future__ import annotations
@@ -602,6 +602,8 @@ class Supervisor:
 
     def is_busy(self, child: Child) -> bool:
         """Whether it has a task in hand. A reading: it is old when it returns."""
+        if self.brief.concurrency > 1:  # its row names one task at most, and none between the steps of coroutines
+            return any(each["pid"] == child.pid for each in self.space.running())
         row = self.space.row(child.label & 0xFFF)
         return row is not None and row["task"] is not None
 

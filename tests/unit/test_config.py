@@ -54,6 +54,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("result_ttl", 5, 5.0),
         ("start_method", "fork", "fork"),
         ("preload", ["numpy", "a.b"], ("numpy", "a.b")),
+        ("task_modules", ["numpy", "a.b"], ("numpy", "a.b")),
         ("initializer", print, print),
         ("initargs", [1, 2], (1, 2)),
         ("max_tasks_per_child", 1, 1),

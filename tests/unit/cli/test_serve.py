@@ -246,6 +246,15 @@ def test_wrong_usage_is_told_and_nothing_starts(arguments, said, runtime):
     assert list(runtime.iterdir()) == []
 
 
+@pytest.mark.parametrize("verb", ["serve", "worker", "ls", "list"])
+def test_the_help_has_examples_and_exit_statuses(verb):
+    result = CliRunner().invoke(command, [verb, "--help"])
+
+    assert result.exit_code == 0, result.output
+    assert f"  localq {verb}" in result.output
+    assert "Exit status: 0" in result.output
+
+
 def test_each_argument_of_a_queue_is_an_option_or_means_nothing_here():
     options = {name for name, _, _ in _OPTIONS} | {"name"}
     assert set(QueueConfig.__slots__) - options == {"start_method", "initargs"}

@@ -184,6 +184,23 @@ def test_a_drained_worker_finishes_its_task_and_is_replaced(queue, gate):
     eventually(lambda: pid not in wait_until_staffed(queue))
 
 
+def test_coroutines_on_their_way_hold_up_no_reload_and_end_well(tmp_path):
+    seen = str(tmp_path / "seen")
+    with LocalQueue(workers=2, name="steered", concurrency=8) as queue:
+        before = set(wait_until_staffed(queue))
+        futures = [queue.delay(arrive, seen, 9, number) for number in range(8)]
+        eventually(lambda: len(lines_of(seen)) == 8)
+        assert ask("steered", {"do": "facts"})["workers_busy"] >= 1
+
+        assert ask("steered", {"do": "reload"}) == {"workers": 2}
+
+        others = {queue.delay(tasks.pid).result(PATIENCE) for _ in range(20)}
+        assert others.isdisjoint(before)
+        tasks.record(seen, "the ninth")
+        assert [future.result(PATIENCE)[0] for future in futures] == list(range(8))
+        eventually(lambda: before.isdisjoint(wait_until_staffed(queue)))
+
+
 def test_an_idle_worker_is_drained_at_once(queue):
     before = set(ready_workers(queue))
     for pid in before:
