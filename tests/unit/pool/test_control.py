@@ -15,6 +15,7 @@ import pytest
 from localq import AttachError, ConfigError, InitializerFailed, LocalQueue, TaskCancelled, WorkerCrashed, _native
 from localq.addresses import address_of
 from localq.pool.control import ask, lease
+from localq.pool.stacks import NUMBER
 from localq.pool.visitors import ASK
 from tests.support import stopping, tasks
 from tests.support.coroutines import arrive
@@ -123,7 +124,10 @@ def lose_handler(gate: str) -> None:
 
 
 def close_everything(gate: str, mine: str) -> str:
-    """As programs do that make daemons of themselves; and then use the descriptors anew."""
+    """As programs do that make daemons of themselves; and then use the descriptors anew. A child has them still."""
+    if os.fork() == 0:
+        tasks.slow(gate)
+        os._exit(0)
     os.closerange(3, 256)
     files = [open(mine, "a") for _ in range(40)]  # noqa: SIM115
     tasks.slow(gate)
@@ -143,7 +147,7 @@ def test_a_worker_that_has_lost_its_handler_is_not_killed_by_the_question(queue,
 def test_nothing_is_written_into_a_file_that_took_the_place_of_the_pipe(queue, gate, tmp_path):
     with gate:
         future = queue.delay(close_everything, gate.path, str(tmp_path / "mine"))
-        (pid,) = gate.wait_for_arrivals(1)
+        (pid,) = set(gate.wait_for_arrivals(2)) & set(ready_workers(queue))
 
         with pytest.raises(AttachError, match="closed its pipe"):
             stack_of(pid)
@@ -156,6 +160,7 @@ def test_a_crash_after_a_question_tells_of_the_crash_only(queue, gate):
         futures = [queue.delay(die_after, gate.path, how) for how in ("abort", "kill")]
         for pid in gate.wait_for_arrivals(2):
             assert " in slow" in stack_of(pid)
+            os.kill(pid, NUMBER)  # as one that answers too late
 
     aborted, killed = (future.exception(PATIENCE) for future in futures)
     assert isinstance(aborted, WorkerCrashed)
@@ -166,7 +171,7 @@ def test_a_crash_after_a_question_tells_of_the_crash_only(queue, gate):
 
 
 def die_after(gate: str, how: str) -> None:
-    tasks.slow(gate)
+    tasks.slow(gate)  # which goes on when the signal has been handled
     tasks.abort() if how == "abort" else tasks.kill_self()
 
 
