@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from localq.cli import QUEUE
+from localq.cli import QUEUE, UNHEALTHY
 
 __all__ = ["list_"]
 
@@ -16,7 +16,8 @@ Examples:
   localq list mail --json | jq -r '.queues.mail[].name'
 
 \b
-Exit status: 0, also when there is none; 2 wrong usage, or no such queue.
+Exit status: 0, also when there is none; 1 a queue did not answer, and the
+others are listed; 2 wrong usage, or the one that was asked for is not there.
 """
 
 
@@ -30,14 +31,15 @@ Exit status: 0, also when there is none; 2 wrong usage, or no such queue.
     show_default=True,
     help="Seconds that each queue has to answer.",
 )
-def list_(name: str | None, as_json: bool, timeout: float) -> None:
+@click.pass_context
+def list_(ctx: click.Context, name: str | None, as_json: bool, timeout: float) -> None:
     """List the tasks that a running queue can run by name: what its task modules have registered with @task.
 
     Functions that are not registered can be submitted as module:function.
     """
-    from localq.monitor.overview import tasks_of_queues
+    from localq.monitor.overview import tasks_of_queue, tasks_of_queues
 
-    found = tasks_of_queues(name, timeout)
+    found, problems = ({name: tasks_of_queue(name, timeout)}, []) if name else tasks_of_queues(timeout)
     if as_json:
         import json
 
@@ -48,3 +50,6 @@ def list_(name: str | None, as_json: bool, timeout: float) -> None:
         from localq.monitor.overview_view import show_tasks
 
         show_tasks(found)
+    for problem in problems:
+        click.echo(f"localq: {problem}", err=True)
+    ctx.exit(UNHEALTHY if problems else 0)

@@ -15,7 +15,7 @@ import msgspec
 
 from localq.addresses import address_of, make_runtime_dir, queue_names, runtime_dir
 from localq.config import is_name
-from localq.errors import AttachError, ConfigError
+from localq.errors import AttachError
 from localq.monitor.census import State
 from localq.pool.attach import NoAnswer, listener_at
 from localq.pool.control import ask
@@ -24,7 +24,7 @@ from localq.pool.doorway import is_stale
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["QueueLine", "TaskLine", "lines_of_queues", "tasks_of_queues"]
+__all__ = ["QueueLine", "TaskLine", "lines_of_queues", "tasks_of_queue", "tasks_of_queues"]
 
 SEVERAL = 16  # queues asked at once
 
@@ -70,18 +70,29 @@ def lines_of_queues(timeout: float) -> list[QueueLine]:
     return [line for line in _of_each(_names(), lambda name: _line_of(name, timeout)) if line is not None]
 
 
-def tasks_of_queues(name: str | None, timeout: float) -> dict[str, list[TaskLine]]:
-    """What that queue can run by name, or, with None, what each running queue can.
+def tasks_of_queue(name: str, timeout: float) -> list[TaskLine]:
+    """What a queue can run by name. `timeout`: seconds that it has to answer.
 
     Raises:
         AttachError: it is not there, or does not answer.
     """
-    if name is not None and not is_name(name):
-        raise ConfigError(f"a queue's name has letters, digits, _ . and -; got {name!r}")
-    if name is not None:
-        return {name: _tasks_of(name, timeout)}
-    names = [each for each in _names() if not is_stale(address_of(each))]
-    return dict(zip(names, _of_each(names, lambda each: _tasks_of(each, timeout)), strict=True))
+    told = ask(name, {"do": "tasks"}, timeout)["tasks"]
+    return sorted(msgspec.convert(told, list[TaskLine]), key=lambda task: task.name)
+
+
+def tasks_of_queues(timeout: float) -> tuple[dict[str, list[TaskLine]], list[str]]:
+    """What each running queue can run by name, and in sentences which of them did not answer."""
+    names = [name for name in _names() if os.path.lexists(address_of(name))]
+
+    def ask_one(name: str) -> list[TaskLine] | AttachError:
+        try:
+            return tasks_of_queue(name, timeout)
+        except AttachError as error:
+            return error
+
+    answers = dict(zip(names, _of_each(names, ask_one), strict=True))
+    found = {name: answer for name, answer in answers.items() if not isinstance(answer, AttachError)}
+    return found, [str(answer) for answer in answers.values() if isinstance(answer, AttachError)]
 
 
 def _names() -> list[str]:
@@ -95,11 +106,6 @@ def _of_each(names: list[str], do: Callable[[str], Any]) -> list[Any]:
         return []
     with ThreadPoolExecutor(min(SEVERAL, len(names))) as several:
         return list(several.map(do, names))
-
-
-def _tasks_of(name: str, timeout: float) -> list[TaskLine]:
-    told = ask(name, {"do": "tasks"}, timeout)["tasks"]
-    return sorted(msgspec.convert(told, list[TaskLine]), key=lambda task: task.name)
 
 
 def _line_of(name: str, timeout: float) -> QueueLine | None:

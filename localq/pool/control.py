@@ -154,7 +154,7 @@ def _ask(name: str, request: dict[str, Any], timeout: float) -> tuple[dict[str, 
     while True:
         connection = connect(name, timeout)
         try:
-            answer, fds = exchange(connection, ASK + said, name, max(0.001, until - time.monotonic()))
+            answer, fds = exchange(connection, ASK + said, name, max(0.001, round(until - time.monotonic(), 3)))
             return understand(_read(fds) if fds else answer, name), connection
         except HungUp:
             connection.close()

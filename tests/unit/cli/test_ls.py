@@ -122,8 +122,12 @@ def test_what_does_not_answer_is_marked_and_the_others_are_listed(runtime):
         (runtime / "notes.sock").write_text("mine")
         with stopped(supervisor_of(ill)):
             found = queues("--timeout", "0.3")
+            listed = execute("list", "--json", "--timeout", "0.3")
     states = {name: queue["state"] for name, queue in found.items()}
     assert states == {"well": "running", "ill": "silent", "old": "stale", "notes": "foreign"}
+    assert json.loads(listed.stdout) == {"queues": {"well": []}}
+    assert listed.returncode == 1
+    assert listed.stderr.count("\n") == 3
     assert found["ill"]["pid"] == os.getpid()
     assert "does not answer" in found["ill"]["problem"]
     (runtime / "old.sock").unlink()
