@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Calls", "Entry", "Figures", "InHand", "Meters", "Note", "RawReading", "Row"]
+__all__ = ["Calls", "Entry", "Figures", "InHand", "Meters", "Note", "RawReading", "Row", "named"]
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -123,3 +123,8 @@ class RawReading(msgspec.Struct, frozen=True, kw_only=True):
     depths: tuple[tuple[int, ...], ...]
     tallies: dict[str, int]
     holdings: dict[str, int]
+
+
+def named(function: str | None) -> str | None:
+    """A function's name as people write it: a dot, not a colon, between the module and the name in there."""
+    return None if function is None else function.replace(":", ".")

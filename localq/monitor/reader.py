@@ -17,7 +17,7 @@ from localq._native import PHASE_STOPPED
 from localq.errors import AttachError
 from localq.monitor.figures import Kernel, command_of, this_user
 from localq.monitor.interval import MOST_EVENTS, MOST_TASKS, About, snapshot_of
-from localq.monitor.raw import Calls, Entry, Figures, InHand, Meters, Note, RawReading, Row
+from localq.monitor.raw import Calls, Entry, Figures, InHand, Meters, Note, RawReading, Row, named
 from localq.pool.attach import reach
 from localq.pool.processes import ended_by, open_process
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from localq.monitor.snapshot import Snapshot
     from localq.pool.attach import Reached
 
-__all__ = ["QueueReader", "SpaceReader", "about_queue", "named", "open_reader"]
+__all__ = ["QueueReader", "SpaceReader", "about_queue", "open_reader"]
 
 _ROLES = {_native.ROLE_CLIENT: "client", _native.ROLE_SUPERVISOR: "supervisor", _native.ROLE_WORKER: "worker"}
 
@@ -301,8 +301,3 @@ def _journal(space: Space) -> tuple[Entry, ...]:
                 )
             )
     return tuple(found)
-
-
-def named(name: str | None) -> str | None:
-    """A function's name as people write it: a dot, not a colon, between the module and the name in there."""
-    return None if name is None else name.replace(":", ".")

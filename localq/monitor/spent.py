@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from localq.monitor.buckets import Histogram
+from localq.monitor.raw import named
 from localq.monitor.snapshot import Spread
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ UNKNOWN = "(unknown)"
 ENOUGH = 20  # tasks from which something may be concluded
 SHORT = 50e-6  # seconds: a run below that is not much longer than its way there and back
 SHORT_CHUNK = 500e-6  # a chunk of that length has used up what there is to gain
+MANY_ITEMS = 100  # of a chunk: more gain nothing
 LARGE = 1_000_000  # bytes: from there on copying shows
 MUCH = 0.2  # of a task's time in a worker
 IDLE = 0.5  # of the workers' time
@@ -47,6 +49,7 @@ class FunctionTime(msgspec.Struct, frozen=True, kw_only=True):
     wait: float  # from submission to a worker, of first runs
     transfer: float  # there until its arguments were unpacked
     run: float
+    run_of_calls: float  # of it; the rest is of chunks
     returned: float  # until its result was sent
     unread: float  # until its client had it, where that was seen
     shares: dict[str, float]  # of wait, transfer, run and return in their sum
@@ -79,7 +82,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self.runs = self.failed = self.chunks = self.items = self.bytes_in = self.bytes_out = 0
-        self.transfer = self.returned = self.unread = 0.0
+        self.transfer = self.returned = self.unread = self.calls = 0.0
         self.waits, self.lengths = Histogram(), Histogram()
 
     def add(self, record: Record, has_failed: bool) -> None:
@@ -88,6 +91,8 @@ class _Sums:
         if record.kind:
             self.chunks += 1
             self.items += record.items
+        else:
+            self.calls += _between(record.begun_ns, record.ended_ns)
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out
         if record.submit_ns and record.attempt <= 1:
@@ -107,6 +112,7 @@ class TimeSpent:
     def __init__(self, begin_ns: int) -> None:
         self._begin_ns = begin_ns
         self._by_name: dict[str, _Sums] = {}
+        self._known: dict[str | None, _Sums] = {}  # by the names that records have
         self._busy = 0.0
 
     def add(self, record: Record, has_failed: bool) -> None:
@@ -149,12 +155,14 @@ class TimeSpent:
         return msgspec.structs.replace(made, advice=tuple(_advice(made)))
 
     def _sums_of(self, function: str | None) -> _Sums:
-        name = function or UNKNOWN
-        sums = self._by_name.get(name)
+        sums = self._known.get(function)
         if sums is None:
-            if len(self._by_name) >= MOST_FUNCTIONS:
+            name = named(function) or UNKNOWN
+            if name not in self._by_name and len(self._by_name) >= MOST_FUNCTIONS:
                 name = OTHERS
             sums = self._by_name.setdefault(name, _Sums())
+            if len(self._known) < MOST_FUNCTIONS:
+                self._known[function] = sums
         return sums
 
 
@@ -182,6 +190,7 @@ def _function(name: str, sums: _Sums, seconds: float) -> FunctionTime:
         wait=sums.waits.seconds,
         transfer=sums.transfer,
         run=sums.lengths.seconds,
+        run_of_calls=sums.calls,
         returned=sums.returned,
         unread=sums.unread,
         shares=_shares(sums.waits.seconds, sums.transfer, sums.lengths.seconds, sums.returned),
@@ -210,18 +219,21 @@ def _advice(summary: TraceSummary) -> Iterator[str]:
 
 
 def _of_length(function: FunctionTime) -> Iterator[str]:
-    mean, way = function.run / function.runs, (function.transfer + function.returned) / function.runs
-    if function.chunks == 0 and mean < SHORT:
+    calls, chunks = function.runs - function.chunks, function.chunks
+    way = (function.transfer + function.returned) / function.runs
+    if calls >= ENOUGH and function.run_of_calls / calls < SHORT:
         yield (
-            f"Tasks of {function.name} run {time_of(mean)} each, and {time_of(way)} more go by in the worker to unpack"
-            " and to answer: use map, which sends many of them at a time."
+            f"Tasks of {function.name} run {time_of(function.run_of_calls / calls)} each, and {time_of(way)} more go by"
+            " in the worker to unpack and to answer: use map, which sends many of them at a time."
         )
-    elif function.chunks == function.runs and mean < SHORT_CHUNK and function.items / function.runs < 100:
-        wanted = round(SHORT_CHUNK * 4 * function.items / function.run) if function.run else 1000
-        yield (
-            f"The chunks of {function.name} have {function.items / function.runs:.3g} items and run {time_of(mean)}:"
-            f" larger ones cost less, chunksize={max(10, wanted)} or none for automatic ones."
-        )
+    if chunks >= ENOUGH:
+        mean, items = (function.run - function.run_of_calls) / chunks, function.items / chunks
+        if mean < SHORT_CHUNK and items < MANY_ITEMS:
+            wanted = max(10, round(4 * SHORT_CHUNK * items / mean)) if mean else 1000
+            yield (
+                f"The chunks of {function.name} have {items:.3g} items and run {time_of(mean)}: larger ones cost less,"
+                f" chunksize={wanted} or none for automatic ones."
+            )
 
 
 def _of_size(function: FunctionTime) -> Iterator[str]:
@@ -240,7 +252,8 @@ def _of_size(function: FunctionTime) -> Iterator[str]:
             " q.empty (options(out=...))."
         )
     small = given < LARGE and made < LARGE
-    if small and function.runs >= ENOUGH and function.run >= SHORT and function.transfer >= function.run:
+    is_long = function.run >= SHORT * function.runs
+    if small and function.runs >= ENOUGH and is_long and function.transfer >= function.run:
         yield (
             f"Unpacking the arguments of {function.name} takes longer ({time_of(function.transfer / function.runs)})"
             f" than running it ({time_of(function.run / function.runs)}): send less, or simpler objects."
@@ -263,7 +276,7 @@ def _of_workers(summary: TraceSummary) -> Iterator[str]:
     runs = sum(each.run for each in summary.functions) / summary.runs
     if summary.busy <= 1 - IDLE:
         why = (
-            "tasks come one by one, and are waited for before there are more"
+            "tasks come more slowly than they are run. Submit more of them before you wait for results, or use map"
             if waits < max(10 * runs, 1e-3)
             else "they wait for processors, or the memory, of the machine"
         )

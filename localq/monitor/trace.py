@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from localq import _native
 from localq.errors import LocalqError
-from localq.monitor.reader import named
 from localq.monitor.spent import TimeSpent
 from localq.monitor.tracks import Lanes, Record, TraceFile
 from localq.pool.processes import ended_by, open_process
@@ -183,8 +182,7 @@ class _Recording:
         records, lost = self._space.trace(self._cursor)
         at_ns = _native.now_ns()
         for found in records:
-            record = Record(*found)
-            self._take(record._replace(function=named(record.function)))
+            self._take(Record(*found))
         if lost:
             self._lost += lost
             self._file.lost(at_ns, lost)
@@ -230,6 +228,8 @@ class _Recording:
             return
         if record.ended_ns < self._begin_ns:
             return
+        if not record.taken_ns:  # when that was is remembered only while somebody records
+            record = record._replace(taken_ns=record.begun_ns)
         lane = 0
         if self._lanes is not None:
             lane = self._lanes.setdefault(record.pid, Lanes()).place(record.taken_ns, record.sent_ns)
@@ -263,7 +263,7 @@ class _Recording:
                 record = Record(
                     task["slot"],
                     task["task_generation"],
-                    named(task["function"]),
+                    task["function"],
                     task["kind"],
                     task["pid"],
                     task["submit_ns"],

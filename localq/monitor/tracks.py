@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from localq.monitor.raw import named
+
 if TYPE_CHECKING:
     from typing import TextIO
 
 __all__ = ["Lanes", "Record", "TraceFile"]
 
 MARK_NS = 100  # how wide moments are drawn: an arrow needs something to begin and end at
+CLIENT = -1  # in place of a lane
 NUMBERS = 1 << 23  # of tracks that are not a process's first: process ids are smaller
 
 
@@ -66,9 +69,9 @@ class TraceFile:
         self._file = file
         self._pid = pid
         self._begin_ns = begin_ns
-        self._tracks: dict[str, int] = {}
+        self._tracks: dict[tuple[int, int], int] = {}  # by process and lane
         self._arrows = 0
-        self._names: dict[str, str] = {}
+        self._names: dict[str | None, str] = {}
         file.write(f'{{"displayTimeUnit": "ns",\n"otherData": {json.dumps(facts)},\n"traceEvents": [\n')
         # The first event has no comma before it; whatever is cut off behind one is still read.
         file.write(f'{{"ph":"M","name":"process_name","pid":{pid},"args":{{"name":{json.dumps(f"localq {name}")}}}}}')
@@ -76,35 +79,32 @@ class TraceFile:
     def run(self, record: Record, task_id: str, lane: int, is_ended: bool = True) -> None:
         """A run on its worker's track: transfer, run, return. `is_ended` False: it still went on when this ended."""
         track = self._worker(record.pid, lane)
-        name = self._name(record.function)
-        self._slice('"transfer"', "transfer", track, record.taken_ns, record.begun_ns)
-        args = {
-            "task": task_id,
-            "attempt": record.attempt,
-            "run_us": (record.ended_ns - record.begun_ns) / 1000,
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-            "outcome": record.outcome,
-        }
+        args = (
+            f'"task":"{task_id}","attempt":{record.attempt},"run_us":{(record.ended_ns - record.begun_ns) / 1000}'
+            f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
+            f',"outcome":"{record.outcome if is_ended else "not ended yet"}"'
+        )
         if record.submit_ns and record.attempt <= 1:  # of a later run the wait began when the last one had failed
-            args["wait_us"] = (record.taken_ns - record.submit_ns) / 1000
+            args += f',"wait_us":{(record.taken_ns - record.submit_ns) / 1000}'
         if record.kind:
-            args["items"] = record.items
-        if not is_ended:
-            args["outcome"] = "not ended yet"
-        self._slice(name, "run", track, record.begun_ns, record.ended_ns, json.dumps(args))
+            args += f',"items":{record.items}'
+        name = self._name(record.function)
+        text = self._slice('"transfer"', "transfer", track, record.taken_ns, record.begun_ns)
+        text += self._slice(name, "run", track, record.begun_ns, record.ended_ns, args)
         if is_ended:
-            self._slice('"return"', "return", track, record.ended_ns, record.sent_ns)
+            text += self._slice('"return"', "return", track, record.ended_ns, record.sent_ns)
+        self._file.write(text)
 
     def way(self, record: Record, lane: int, client: int, received_ns: int) -> None:
         """Arrows from its client's track to its run, and back. For a run that was written."""
         worker, track = self._worker(record.pid, lane), self._client(client)
-        name = self._name(record.function)
+        name, text = self._name(record.function), ""
         if record.attempt <= 1 and record.submit_ns >= self._begin_ns:
-            self._slice(name, "submit", track, record.submit_ns, record.submit_ns + MARK_NS)
-            self._arrow("wait", track, record.submit_ns, worker, record.taken_ns)
-        self._slice(name, "result", track, received_ns, received_ns + MARK_NS)
-        self._arrow("result", worker, max(record.ended_ns, self._begin_ns), track, received_ns)
+            text += self._slice(name, "submit", track, record.submit_ns, record.submit_ns + MARK_NS)
+            text += self._arrow("wait", track, record.submit_ns, worker, record.taken_ns)
+        text += self._slice(name, "result", track, received_ns, received_ns + MARK_NS)
+        text += self._arrow("result", worker, max(record.ended_ns, self._begin_ns), track, received_ns)
+        self._file.write(text)
 
     def depth(self, at_ns: int, queued: int, running: int) -> None:
         """A point of the counters above the tracks."""
@@ -117,44 +117,49 @@ class TraceFile:
     def end(self) -> None:
         self._file.write("\n]}\n")
 
-    # one event
+    # the text of an event
 
-    def _slice(self, name: str, category: str, track: int, begin_ns: int, end_ns: int, args: str = "") -> None:
+    def _slice(self, name: str, category: str, track: int, begin_ns: int, end_ns: int, args: str = "") -> str:
+        """`args`: what stands between the braces."""
         begin_ns = max(begin_ns, self._begin_ns)
-        width = max(end_ns - begin_ns, 1)
-        told = f',"args":{args}' if args else ""
-        self._event(
-            f'"ph":"X","name":{name},"cat":"{category}","tid":{track},"ts":{_us(begin_ns)},"dur":{_us(width)}{told}'
+        told = f',"args":{{{args}}}' if args else ""
+        return (
+            f',\n{{"pid":{self._pid},"tid":{track},"ph":"X","name":{name},"cat":"{category}"'
+            f',"ts":{_us(begin_ns)},"dur":{_us(max(end_ns - begin_ns, 1))}{told}}}'
         )
 
-    def _arrow(self, name: str, tail: int, begin_ns: int, head: int, end_ns: int) -> None:
+    def _arrow(self, name: str, tail: int, begin_ns: int, head: int, end_ns: int) -> str:
         self._arrows += 1
         same = f'"name":"{name}","cat":"{name}","id":{self._arrows}'
-        self._event(f'"ph":"s",{same},"tid":{tail},"ts":{_us(begin_ns)}')
-        self._event(f'"ph":"f","bp":"e",{same},"tid":{head},"ts":{_us(max(end_ns, self._begin_ns))}')
+        return (
+            f',\n{{"pid":{self._pid},"tid":{tail},"ph":"s",{same},"ts":{_us(begin_ns)}}}'
+            f',\n{{"pid":{self._pid},"tid":{head},"ph":"f","bp":"e",{same},"ts":{_us(max(end_ns, self._begin_ns))}}}'
+        )
+
+    # tracks and names
 
     def _worker(self, pid: int, lane: int) -> int:
-        return self._track(f"worker {pid}" + (f" ({lane + 1})" if lane else ""), pid, 1)
+        number = self._tracks.get((pid, lane))
+        return number or self._track(pid, lane, f"worker {pid}" + (f" ({lane + 1})" if lane else ""))
 
     def _client(self, pid: int) -> int:
-        return self._track(f"client {pid}", pid, 0)
+        number = self._tracks.get((pid, CLIENT))
+        return number or self._track(pid, CLIENT, f"client {pid}")
 
-    def _track(self, name: str, pid: int, place: int) -> int:
-        """Its number: the process's own, for its first one. `place`: where it is shown, from above."""
-        number = self._tracks.get(name)
-        if number is None:
-            number = pid if pid not in self._tracks.values() else NUMBERS + len(self._tracks)
-            self._tracks[name] = number
-            self._event(f'"ph":"M","name":"thread_name","tid":{number},"args":{{"name":{json.dumps(name)}}}')
-            order = place * NUMBERS + pid
-            self._event(f'"ph":"M","name":"thread_sort_index","tid":{number},"args":{{"sort_index":{order}}}')
+    def _track(self, pid: int, lane: int, name: str) -> int:
+        """Its number: the process's own, for its first one."""
+        number = pid if pid not in self._tracks.values() else NUMBERS + len(self._tracks)
+        self._tracks[pid, lane] = number
+        self._event(f'"ph":"M","name":"thread_name","tid":{number},"args":{{"name":{json.dumps(name)}}}')
+        order = pid + (0 if lane == CLIENT else NUMBERS)  # clients above workers
+        self._event(f'"ph":"M","name":"thread_sort_index","tid":{number},"args":{{"sort_index":{order}}}')
         return number
 
     def _name(self, function: str | None) -> str:
-        name = function or "(unknown)"
-        if name not in self._names:
-            self._names[name] = json.dumps(name)
-        return self._names[name]
+        text = self._names.get(function)
+        if text is None:
+            text = self._names[function] = json.dumps(named(function) or "(unknown)")
+        return text
 
     def _event(self, text: str) -> None:
         self._file.write(f',\n{{"pid":{self._pid},{text}}}')

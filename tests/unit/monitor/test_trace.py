@@ -105,6 +105,23 @@ def test_what_runs_before_and_after_is_shown_as_far_as_it_goes(tmp_path, gate: G
     assert trace.summary.busy == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_task_that_was_taken_before_and_ends_meanwhile_has_no_transfer(tmp_path, gate: Gate):
+    path = tmp_path / "run.json"
+    with LocalQueue(workers=1, name="across") as q:
+        future = q.delay(tasks.slow, gate.path)
+        gate.wait_for_arrivals(1)
+        with q.trace(path) as trace:
+            gate.open()
+            future.result(PATIENCE)
+
+    (run,), (transfer,) = slices(path, "run"), slices(path, "transfer")
+    assert transfer["dur"] < run["dur"]
+    assert run["args"]["wait_us"] >= 0
+    (function,) = trace.summary.functions
+    assert function.transfer == 0
+    assert trace.summary.busy <= 1.0
+
+
 def test_coroutines_of_one_worker_have_tracks_of_their_own(tmp_path):
     path = tmp_path / "run.json"
     with LocalQueue(workers=1, name="lanes", concurrency=3) as q:
