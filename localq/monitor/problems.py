@@ -86,21 +86,27 @@ def _room(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
             f"The queue is nearly full: {on_their_way:,} of {now.capacity:,} tasks are on their way. Who submits more"
             " has to wait."
         )
-    arena = now.arena
-    if arena.size and arena.used >= NEARLY_FULL * arena.size:
-        parts = {
-            "arguments": arena.arguments,
-            "results": arena.results,
-            "functions": arena.functions,
-            "kept values": arena.kept,
-            "what somebody looks at": arena.pinned,
-            "what is being written or kept at hand": arena.owned,
-        }
-        largest = max(parts, key=lambda name: parts[name])
+    parts = _held(now)
+    held, largest = sum(parts.values()), max(parts, key=lambda name: parts[name])
+    if now.arena.size and held >= NEARLY_FULL * now.arena.size:
         yield (
-            f"The memory for large data is nearly full: {_size(arena.used)} of {_size(arena.size)}, most of it"
+            f"The memory for large data is nearly full: {_size(held)} of {_size(now.arena.size)}, most of it"
             f" {largest} ({_size(parts[largest])})."
         )
+
+
+def _held(now: Snapshot) -> dict[str, int]:
+    """What does not give way. Results that were picked up do, when room is short, and so does what processes keep at
+    hand; of results it is only known how many of them are still to be picked up."""
+    arena, results = now.arena, now.results
+    unread = results.unread / (results.unread + results.kept) if results.unread else 0.0
+    return {
+        "arguments": arena.arguments,
+        "results that were not picked up": int(arena.results * unread),
+        "functions": arena.functions,
+        "kept values": arena.kept,
+        "what somebody looks at": arena.pinned,
+    }
 
 
 def _limits(now: Snapshot, before: Snapshot | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from localq import _native
@@ -76,13 +77,15 @@ class SpaceReader:
         self._space = space
         self._last: Snapshot | None = None
         self._kernel = Kernel() if pids_are_ours else None
+        self._lock = Lock()  # each reading is compared with the last
 
     def read(self) -> Snapshot:
         """Now; rates, waits and runs are those since the last call, of the first call since the queue began."""
-        now = _take(self._space, self._kernel)
-        made = snapshot_of(self.about, now, self.raw, self._last)
-        self.raw, self._last = now, made
-        return made
+        with self._lock:
+            now = _take(self._space, self._kernel)
+            made = snapshot_of(self.about, now, self.raw, self._last)
+            self.raw, self._last = now, made
+            return made
 
 
 class QueueReader:

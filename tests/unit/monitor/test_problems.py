@@ -44,7 +44,11 @@ def test_a_busy_queue_that_keeps_up_is_well():
         (raw(9, rows=(supervisor(),), slots={"queued": 1}), "No worker is there, and 1 task waits"),
         (raw(9, tallies={"workers_crashed": 3}), "3 workers died within 9 s"),
         (raw(9, slots={"queued": 899, "running": 1}), "nearly full: 900 of 1,000 tasks"),
-        (raw(9, holdings={"results": 800_000, "kept": 150_000}), "950 kB of 1 MB, most of it results (800 kB)"),
+        (
+            raw(9, slots={"done": 5}, holdings={"results": 800_000, "kept": 150_000}),
+            "950 kB of 1 MB, most of it results that were not picked up (800 kB)",
+        ),
+        (raw(9, holdings={"pinned": 900_000}), "900 kB of 1 MB, most of it what somebody looks at"),
         (raw(9, in_hand=(in_hand(limit_ms=2000),)), "Task 0-0-1 (images.shrink) has run 8 s with a limit of 2 s"),
         (raw(9, rows=(owner(unread=250), supervisor())), f"The owner (pid {OWNER}) has not picked up 250"),
         (raw(9, rows=(owner(pid=7, unread=400), supervisor())), "A client (pid 7) has not picked up 400"),
@@ -64,6 +68,7 @@ def test_what_is_wrong_is_said(reading, says):
     [
         raw(9, tallies={"workers_crashed": 2}),
         raw(9, slots={"queued": 899}),
+        raw(9, slots={"cached": 50}, holdings={"results": 950_000, "owned": 50_000}),
         raw(9, in_hand=(in_hand(limit_ms=7500),)),
         raw(9, rows=(owner(unread=249), supervisor())),
         raw(9, meters=counted(done=4, failed=3)),
