@@ -15,6 +15,7 @@ import warnings  # once, by the supervisor, instead of by each worker
 from _thread import _local, get_ident
 from io import BufferedIOBase, TextIOWrapper
 from marshal import dumps  # both ends are the same interpreter, and it imports nothing
+from time import monotonic
 
 from localq._native import TALLY_LINES_LOST
 from localq.pool.context import in_hand
@@ -33,6 +34,8 @@ __all__ = ["MOST_BYTES", "STDERR", "STDOUT", "WAIT", "WARNING", "name_of", "send
 
 STDOUT, STDERR, WARNING = range(3)  # a warning goes to stderr, and who shows it does so once
 WAIT = 2.0  # seconds that a worker waits for room, once: the owner reads within milliseconds, unless it was stopped
+MOST_KEPT = 16  # lines a second that the journal gets: half of its room, so who looks every second misses no failure
+KEPT_BYTES = 4096  # of what is written at once: more than so many lines that it keeps
 MOST_BYTES = 32768  # of text in one packet; a longer line travels in parts
 
 
@@ -76,6 +79,7 @@ class _Voice:
         self._threads = _local()
         self._socket: _socket.socket | None = None  # made when something is written
         self._is_heard = True  # False once nobody made room in time
+        self._kept, self._kept_until = 0, 0.0  # lines in the journal, until then
 
     def note(self) -> str:
         """Somebody writes: the task that does, "" for none."""
@@ -100,11 +104,23 @@ class _Voice:
 
     def send(self, kind: int, data: Buffer) -> None:
         """Whole lines, or part of one. Never fails, and waits for WAIT seconds at most."""
+        self._keep(data)
         author = (*self._author(), os.getpid(), get_ident(), kind)
         for at in range(0, len(data), MOST_BYTES):
             if not self._put(dumps((*author, bytes(data[at : at + MOST_BYTES])))):
                 self._space.tally(TALLY_LINES_LOST, max(1, bytes(data[at:]).count(b"\n")))
                 return
+
+    def _keep(self, data: Buffer) -> None:
+        """Some of the lines, for whoever looks into the queue. The journal has room for few, and for failures as well,
+        which must not be gone before somebody has looked."""
+        now = monotonic()
+        if now >= self._kept_until:
+            self._kept_until, self._kept = now + 1.0, 0
+        for line in bytes(data[-KEPT_BYTES:]).splitlines()[-(MOST_KEPT - self._kept) :]:
+            if self._kept < MOST_KEPT and not line.isspace() and line:
+                self._kept += 1
+                self.worker.log(line.decode("utf-8", "replace"))
 
     def _put(self, packet: bytes) -> bool:
         try:
