@@ -13,6 +13,8 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from localq import _native
 from localq._native import PHASE_STOPPED
 from localq.errors import AttachError
@@ -23,13 +25,15 @@ from localq.pool.attach import reach
 from localq.pool.processes import ended_by, open_process
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeVar
 
     from localq._native import Space
     from localq.monitor.snapshot import Snapshot
     from localq.pool.attach import Reached
+
+    T = TypeVar("T")
 
 __all__ = ["QueueReader", "SpaceReader", "about_queue", "open_reader"]
 
@@ -80,9 +84,13 @@ class SpaceReader:
         self._lock = Lock()  # each reading is compared with the last
 
     def read(self) -> Snapshot:
-        """Now; rates, waits and runs are those since the last call, of the first call since the queue began."""
+        """Now; rates, waits and runs are those since the last call, of the first call since the queue began.
+
+        Events that were in the last one are kept, as many as are shown: the journals of workers have little room."""
         with self._lock:
             now = _take(self._space, self._kernel)
+            if self.raw is not None:
+                now = msgspec.structs.replace(now, journal=merged(now.journal, self.raw.journal))
             made = snapshot_of(self.about, now, self.raw, self._last)
             self.raw, self._last = now, made
             return made
@@ -285,22 +293,32 @@ def _task(space: Space, task: _native._Running, is_shown: bool) -> InHand:
 
 
 def _journal(space: Space) -> tuple[Entry, ...]:
-    """The latest of each kind, as many as are shown."""
-    found: list[Entry] = []
+    """The latest first, as many of each kind as are shown."""
+    return tuple(
+        Entry(
+            at_ns=at_ns,
+            kind=kind,
+            pid=pid,
+            task_id=space.task_id(slot, generation) if generation else None,
+            function=named(space.name_of(slot, generation)) if generation else None,
+            text=text,
+        )
+        for at_ns, kind, pid, slot, generation, text in latest(reversed(space.journal()), lambda event: event[1])
+    )
+
+
+def merged(now: tuple[Entry, ...], before: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """What is in either, the latest first. A task's function may be forgotten by now: it was known before."""
+    known = {(entry.at_ns, entry.pid, entry.kind, entry.text): entry for entry in (*now, *before)}
+    return tuple(latest(sorted(known.values(), key=lambda entry: -entry.at_ns), lambda entry: entry.kind))
+
+
+def latest(events: Iterable[T], kind_of: Callable[[T], str]) -> Iterator[T]:
+    """Of events in their order, the first of each kind, as many as are shown."""
     room: dict[str, int] = {}
-    for at_ns, kind, pid, slot, generation, text in reversed(space.journal()):
-        left = room.setdefault(kind, MOST_EVENTS)
+    for event in events:
+        kind = kind_of(event)
+        left = room.get(kind, MOST_EVENTS)
         if left:
             room[kind] = left - 1
-            is_of_a_task = generation != 0
-            found.append(
-                Entry(
-                    at_ns=at_ns,
-                    kind=kind,
-                    pid=pid,
-                    task_id=space.task_id(slot, generation) if is_of_a_task else None,
-                    function=named(space.name_of(slot, generation)) if is_of_a_task else None,
-                    text=text,
-                )
-            )
-    return tuple(found)
+            yield event

@@ -32,7 +32,7 @@ __all__ = ["Trace"]
 
 AHEAD = 3.0  # seconds that records are wanted for beyond now
 RENEWED = 1.0  # seconds between two such wishes
-PAUSE_LEAST, PAUSE_MOST = 0.001, 0.05  # seconds between two readings: a ring holds some 1,000 records
+PAUSE_LEAST, PAUSE_MOST = 0.001, 0.01  # seconds between two readings: a ring holds some 1,000 records
 MANY = 100  # records of one reading after which the next one is made soon
 MOST_ON_THEIR_WAY = 50_000  # runs whose client may still say that it has the result
 LATE = 0.005  # seconds: a record is written just after its result was sent
@@ -155,6 +155,7 @@ class _Recording:
         self._runs: dict[tuple[int, int], tuple[Record, int]] = {}  # and their lanes; the oldest first
         self._received: dict[tuple[int, int], tuple[int, int]] = {}  # came before its run's: client, when
         self._lost = 0
+        self._depth = -1, -1  # as written last: queued, running
         self._cursor = bytearray()
         self._space.trace(self._cursor)  # what others had wanted is not ours
         meters = space.meters()
@@ -187,7 +188,10 @@ class _Recording:
             self._lost += lost
             self._file.lost(at_ns, lost)
         slots = self._space.slots()
-        self._file.depth(at_ns, slots["queued"], slots["claimed"] + slots["running"])
+        depth = slots["queued"], slots["claimed"] + slots["running"]
+        if depth != self._depth:
+            self._depth = depth
+            self._file.depth(at_ns, *depth)
         return len(records) + lost
 
     def end(self) -> TraceSummary:

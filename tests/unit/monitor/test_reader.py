@@ -197,6 +197,46 @@ def test_a_stopped_worker_is_a_problem(gate: Gate):
     assert any(f"pid {pid}" in sentence for sentence in found.problems)
 
 
+def say(*lines: str) -> None:
+    for line in lines:
+        print(line)
+
+
+def test_the_lines_that_tasks_wrote_last_are_told():
+    with LocalQueue(workers=1, name="lines", output="off") as q:
+        future = q.delay(say, "one", "\x1b[31mtwo é 本", "", "   ")
+        future.result(PATIENCE)
+        found = q.snapshot()
+
+    assert [event.text for event in found.log] == ["\x1b[31mtwo é 本", "one"]
+    assert {event.task_id for event in found.log} == {id_of(future)}
+    assert {event.function for event in found.log} == {f"{__name__}.say"}
+
+
+def test_a_task_that_writes_much_does_not_push_out_failures():
+    with LocalQueue(workers=1, name="chatty", output="off") as q:
+        assert q.delay(tasks.fail, "this one").exception(PATIENCE)
+        q.delay(say, *map(str, range(1000))).result(PATIENCE)
+        found = q.snapshot()
+
+    assert 0 < len(found.log) <= 16
+    assert any("this one" in event.text for event in found.failures)
+
+
+def test_events_that_a_reader_has_seen_are_kept():
+    with LocalQueue(workers=1, name="kept") as q:
+        assert q.delay(tasks.fail, "the first").exception(PATIENCE)
+        q.snapshot()
+        for number in range(40):
+            assert q.delay(tasks.fail, f"number {number}").exception(PATIENCE)
+        found = q.snapshot()
+
+    texts = [event.text for event in found.failures]
+    assert any("the first" in text for text in texts)
+    assert "number 39" in texts[0]
+    assert len(set(texts)) == len(texts)
+
+
 # --- from elsewhere -------------------------------------------------------------------------------------------------
 
 
