@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from localq import __version__
-from localq.cli import UNHEALTHY
+from localq.cli import QUEUE, UNHEALTHY
 
 __all__ = ["doctor"]
 
@@ -27,7 +27,7 @@ Exit status: 0 all are healthy, or there is none; 1 an error was found;
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=QUEUE.shell_complete)
 @click.option("--clean", is_flag=True, help="Remove sockets at which provably nobody listens any more.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @click.option(

@@ -48,10 +48,18 @@ can't be found; 130 interrupted; 141 nobody reads the output any more.
 
 @click.command("map", epilog=_EXAMPLES)
 @click.argument("function", required=False, metavar="[FUNCTION]")
-@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@click.argument("items", nargs=-1, metavar="[ITEM]...", type=click.Path())  # for shells: any text is one
 @click.option("-e", "--expression", metavar="PYTHON", help="Instead of FUNCTION: an expression of `line`.")
 @click.option("-m", "--module", "modules", multiple=True, metavar="MODULE", help="Import it for the expression.")
-@click.option("-a", "--arg-file", "files", multiple=True, metavar="FILE", help="Read items from a file; - is stdin.")
+@click.option(
+    "-a",
+    "--arg-file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Read items from a file; - is stdin.",
+)
 @click.option("-0", "--null", "is_null", is_flag=True, help="Items end with a null byte, not with their line.")
 @click.option("--json", "reads_json", is_flag=True, help="Items are JSON values; blank lines are left out.")
 @click.option("--star", "is_star", is_flag=True, help="Items are JSON arrays, of the arguments.")
