@@ -46,19 +46,19 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = ((ConfigError, WRONG_CALL),
 
 _EPILOG = """\b
 Examples:
-  localq map json:loads < lines.json           a function over lines, on all processors
+  localq map json:loads < lines.json      a function over lines, in parallel
   localq serve --name mail --task-modules tasks
   localq submit mail tasks:send anna --kw urgent=true --wait
-  localq top                                   what all that is doing
+  localq top                              what all that is doing
 
 \b
-`localq VERB --help` has examples and the exit statuses of each: 0 well, 1 done and
-the answer is no, 2 it can't be done as asked, 130 interrupted. For completion, say
-  eval "$(localq completion bash)"             in ~/.bashrc; also zsh and fish
+`localq VERB --help` has examples, and the exit statuses of each: 0 well; 1 it
+was done, and the answer is no; 2 it can't be done as asked; 130 interrupted.
+For completion: eval "$(localq completion bash)" in ~/.bashrc; also zsh, fish.
 
 \b
-LOCALQ_WORKERS, LOCALQ_MEMORY, ... are defaults for queues that are opened here;
-LOCALQ_SUBMIT_PRIORITY, LOCALQ_MAP_WORKERS, ... for the options of a verb.
+LOCALQ_WORKERS, LOCALQ_MEMORY, ... are defaults for queues that are opened,
+LOCALQ_SUBMIT_PRIORITY, LOCALQ_MAP_UNORDERED, ... for the options of a verb.
 """
 
 

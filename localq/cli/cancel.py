@@ -22,8 +22,8 @@ Examples:
   localq cancel --json 2a0bcfee-1f-3 | jq '.[0].cancelled'
 
 \b
-Exit status: 0 all were cancelled; 1 some were not, and it says why (done already,
-not known); 2 wrong usage, or no running queue gave such an id.
+Exit status: 0 all were cancelled; 1 some were not, and it says why (done
+already, not known); 2 wrong usage, or no running queue gave such an id.
 """
 
 

@@ -12,13 +12,13 @@ __all__ = ["completion"]
 
 _EXAMPLES = """\b
 Examples:
-  eval "$(localq completion bash)"                     in ~/.bashrc
-  eval "$(localq completion zsh)"                      in ~/.zshrc, after compinit
+  eval "$(localq completion bash)"         in ~/.bashrc
+  eval "$(localq completion zsh)"          in ~/.zshrc, after compinit
   localq completion fish > ~/.config/fish/completions/localq.fish
 
 \b
-Verbs, options, and the names of running queues are completed; after `localq submit
-NAME`, the tasks that this queue can run.
+Verbs, options, and the names of running queues are completed; after
+`localq submit NAME`, the tasks that this queue can run.
 
 \b
 Exit status: 0 it was printed; 2 wrong usage.

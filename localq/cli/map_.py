@@ -27,22 +27,23 @@ MAX_RETRIES = 15  # of a task, after it took too long or its worker died; what r
 
 _EXAMPLES = """\b
 Examples:
-  ls *.jpg | localq map thumbs:make                    thumbs.make("a.jpg"), ...
-  localq map thumbs:make *.jpg                         the same, without ls
-  find . -name '*.py' -print0 | localq map -0 ast_tools:count --unordered
+  ls *.jpg | localq map thumbs:make             thumbs.make("a.jpg"), ...
+  localq map thumbs:make *.jpg                  the same, without ls
+  find . -name '*.py' -print0 | localq map -0 loc:count --unordered
   localq map -m zlib -e 'zlib.crc32(line.encode())' < words
   localq map --json -e 'line["price"] * 2' < orders.jsonl
-  echo '[2, 10]' | localq map --star math:pow          math.pow(2, 10)
+  echo '[2, 10]' | localq map --star math:pow   math.pow(2, 10)
   localq map fetch:page -a urls --retries 3 --timeout 20 --input-in-output
   tail -f log | localq map alerts:check --attach service
 
 \b
-What the function prints goes to stderr. Failures do, too, each in a line, then a
-summary: "1,000 items, 3 failed, 12.1 s, 82/s".
+What the function prints goes to stderr. Failures do, too, each in a line, and
+at the end a summary: "1,000 items, 3 failed, 12.1 s, 82/s".
 
 \b
-Exit status: 0 all went well; 1 some items failed; 2 wrong usage, or the function
-can't be found; 130 interrupted; 141 nobody reads the output any more.
+Exit status: 0 all went well; 1 some items failed; 2 wrong usage, or the
+function can't be found; 130 interrupted; 141 nobody reads the output any
+more.
 """
 
 

@@ -23,16 +23,17 @@ __all__ = ["submit"]
 
 _EXAMPLES = """\b
 Examples:
-  localq submit mail tasks:send anna 3 --kw urgent=true       tasks.send("anna", 3, urgent=True)
-  localq submit mail send-mail --text 007                     the task that is registered as "send-mail"
-  id=$(localq submit mail tasks:report); localq status $id --follow
-  localq submit mail statistics:mean '[1, 2, 6]' --wait       prints 3
+  localq submit mail tasks:send anna 3 --kw urgent=true
+  localq submit mail send-mail --text 007       a registered task, by its name
+  localq submit mail statistics:mean '[1, 2, 6]' --wait         prints 3
   jq -c .rows big.json | localq submit mail tasks:load --json-args -
-  localq submit mail tasks:add -- -1 2                        what begins with a dash comes after --
+  localq submit mail tasks:add -- -1 2        what begins with a dash comes last
+  id=$(localq submit mail tasks:report) && localq status $id --follow
 
 \b
-Exit status: 0 submitted (with --wait: it returned); 1 it failed or was cancelled;
-2 wrong usage, or no such queue; 3 not done within --wait-timeout; 130 interrupted.
+Exit status: 0 submitted (with --wait: it returned); 1 it failed or was
+cancelled; 2 wrong usage, or no such queue; 3 not done within --wait-timeout;
+130 interrupted.
 """
 
 
