@@ -27,7 +27,7 @@ Examples:
   localq submit mail send-mail --text 007       a registered task, by its name
   localq submit mail statistics:mean '[1, 2, 6]' --wait         prints 3
   jq -c .rows big.json | localq submit mail tasks:load --json-args -
-  localq submit mail tasks:add -- -1 2        what begins with a dash comes last
+  localq submit mail tasks:add -- -1 2       what begins with a dash comes last
   id=$(localq submit mail tasks:report) && localq status $id --follow
 
 \b
