@@ -153,6 +153,8 @@ def map_(
     def map_in(queue: LocalQueue) -> LineResults:
         from localq.client.lines import map_lines
 
+        if retries is None:
+            call.retries = call.retries or queue.config.max_retries
         return map_lines(
             queue.options(**options),
             call,
@@ -249,9 +251,14 @@ def _progress(total: int | None, name: str, out: int, quiet: bool) -> MapProgres
 def _open(attached: str | None, workers: int | None) -> LocalQueue:
     from localq.client.queue import LocalQueue
 
-    if attached is not None:
-        return LocalQueue.attach(attached)
-    return LocalQueue() if workers is None else LocalQueue(workers)
+    if attached is None:  # lines are bytes, whatever LOCALQ_SERIALIZATION says
+        own: dict[str, Any] = {} if workers is None else {"workers": workers}
+        return LocalQueue(serialization="msgpack", **own)
+    queue = LocalQueue.attach(attached)
+    if queue.config.serialization == "json":
+        queue.close(timeout=0)
+        raise Refusal(f"queue {attached!r} has serialization='json', by which lines can't travel as bytes", WRONG_CALL)
+    return queue
 
 
 def _run(queue: LocalQueue, map_in: Callable[[LocalQueue], LineResults], printer: _Printer) -> int:

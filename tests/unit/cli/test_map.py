@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -253,6 +254,12 @@ def test_failed_items_are_tried_again(here, function):
     assert run(here, function, *options, "a", "b", "-q", LOCALQ_WORKERS="1") == ("3\n6\n", "")
 
 
+def test_the_environment_says_how_often_failed_items_are_tried_again(here):
+    options: dict[str, Any] = {"LOCALQ_WORKERS": "1", "LOCALQ_MAX_RETRIES": "2", "LOCALQ_SERIALIZATION": "json"}
+
+    assert run(here, "mine:third", "a", "b", "-q", **options) == ("3\n6\n", "")
+
+
 def test_a_task_says_itself_what_is_worth_another_try(here):
     assert run(here, "mine:choosy", "a", "-q", status=1)[1] == "item 1 ('a'): OSError: call 1\n"
 
@@ -442,7 +449,7 @@ def test_a_bar_is_drawn_on_a_terminal_while_the_results_go_elsewhere(here):
 
 
 def _read_all(fd: int) -> str:
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = os.read(fd, 65536)
@@ -470,6 +477,14 @@ def test_the_workers_of_a_running_queue_can_be_used(here, monkeypatch: pytest.Mo
         assert "no module 'nosuch'" in done.stderr
 
         assert queue.delay(len, "abc").result(WATCHDOG) == 3
+
+
+def test_a_queue_that_only_has_json_is_refused(here):
+    with LocalQueue(workers=1, name="service", serialization="json"):
+        done = execute(here, "map", "mine:odd", "--attach", "service", "2")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "lines can't travel as bytes" in done.stderr
 
 
 def test_one_that_is_killed_leaves_the_running_queue_well(here, tmp_path, monkeypatch: pytest.MonkeyPatch):
