@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Where the items of `localq map` come from, in blocks: files, stdin, arguments. And where its lines go to."""
+"""Where the items of `localq map` come from, in blocks: files, and stdin."""
 
 from __future__ import annotations
 
 import os
-import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["at_most", "blocks_of", "blocks_of_files", "without_blank", "write_all"]
+__all__ = ["at_most", "blocks_of", "blocks_of_files", "without_blank"]
 
 BLOCK_BYTES = 1 << 16  # what a pipe holds
 
@@ -60,13 +59,3 @@ def at_most(blocks: Iterable[list[bytes]], count: int) -> Iterator[list[bytes]]:
         count -= len(block)
         if count <= 0:
             return
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """All of it, also where the descriptor does not block."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(fd, left) :]
-        except BlockingIOError:
-            select.select([], [fd], [])

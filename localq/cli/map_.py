@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localq.cli import INTERRUPTED, QUEUE, UNHEALTHY, WRONG_CALL, Refusal
+from localq.cli.printer import Printer, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from localq.client.lines import Batch, LineResults
+    from localq.client.lines import LineResults
     from localq.client.queue import LocalQueue
     from localq.monitor.progress import MapProgress
     from localq.pool.lines import LineCall
@@ -137,15 +138,16 @@ def map_(
     blocks = _blocks(items, files, b"\0" if is_null else b"\n", call.reads_json, limit)
     total = min(len(items), len(items) if limit is None else limit) if items else None
     out = _own_stdout()
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    _put_here_on_path()
     _set_retries(call, retries, retry_delay)
     options: dict[str, Any] = {
         "timeout": timeout,
         "max_retries": None if retries is None else min(retries, MAX_RETRIES),
     }
-    if attached is None or expression is not None:
+    if attached is None:
         options = _options_of(_found(call), call, options)
+    elif expression is not None:
+        _check_expression(expression)
     name = f"expression {expression}" if function is None else function
     progress = _progress(total, name[:40], out, quiet)
     began = time.monotonic()
@@ -165,10 +167,10 @@ def map_(
             progress=progress,
         )
 
-    printer = _Printer(call, out, fail_fast, with_traceback)
+    printer = Printer(call, out, fail_fast, with_traceback)
     status = _run(_open(attached, workers), map_in, printer)
     if not quiet and status != BROKEN_PIPE:
-        _say(printer.summary(time.monotonic() - began))
+        say(printer.summary(time.monotonic() - began))
     click.get_current_context().exit(status)
 
 
@@ -202,19 +204,37 @@ def _own_stdout() -> int:
     return out
 
 
+def _put_here_on_path() -> None:
+    """So that modules of the current directory are found, here and by workers of one's own."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed: there is nothing to be found in it
+        return
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _check_expression(expression: str) -> None:
+    try:
+        compile(expression.strip(), "<expression>", "eval")
+    except (SyntaxError, ValueError) as error:  # the latter for null bytes
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise Refusal(f"the expression is no Python expression: {reason}: {expression!r}", WRONG_CALL) from None
+
+
 def _found(call: LineCall) -> object:
     """The function. Here for the sake of whoever has mistyped it: the workers find it by themselves."""
     if call.function is not None and ":" not in call.function:
         raise Refusal(f"FUNCTION must be module:function; got {call.function!r}", WRONG_CALL)
+    if call.expression is not None:
+        _check_expression(call.expression)
     from localq.errors import FunctionNotFound
 
     try:
         return call.find()
     except FunctionNotFound as error:
         raise Refusal(error, WRONG_CALL) from None
-    except SyntaxError as error:
-        raise Refusal(f"the expression is no Python expression: {error.msg}: {call.expression!r}", WRONG_CALL) from None
-    except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
         what = "a --module" if call.function is None else f"the module of {call.function}"
         raise Refusal(f"{what} can't be imported: {type(error).__qualname__}: {error}", WRONG_CALL) from None
 
@@ -261,7 +281,7 @@ def _open(attached: str | None, workers: int | None) -> LocalQueue:
     return queue
 
 
-def _run(queue: LocalQueue, map_in: Callable[[LocalQueue], LineResults], printer: _Printer) -> int:
+def _run(queue: LocalQueue, map_in: Callable[[LocalQueue], LineResults], printer: Printer) -> int:
     """The exit status."""
     import asyncio
 
@@ -278,92 +298,3 @@ def _run(queue: LocalQueue, map_in: Callable[[LocalQueue], LineResults], printer
         queue.close(cancel_pending=True, timeout=0)
         raise
     return UNHEALTHY if printer.failed else 0
-
-
-class _Printer:
-    """Prints results, and counts them."""
-
-    def __init__(self, call: LineCall, out: int, fail_fast: bool, with_traceback: bool) -> None:
-        self._call = call
-        self._out = out
-        self._fail_fast = fail_fast
-        self._with_traceback = with_traceback
-        self.done = 0
-        self.failed = 0
-        self.has_stopped = False  # at a failure, before the end of the items
-
-    async def print_all(self, results: LineResults) -> None:
-        """Raises BrokenPipeError: nobody reads them any more."""
-        from localq.cli.items import write_all
-
-        try:
-            async for batch in results.batches():
-                write_all(self._out, self._lines_of(batch))
-                if self._fail_fast and self.failed:
-                    self.has_stopped = True
-                    break
-        finally:
-            results.stop()
-
-    def _lines_of(self, batch: Batch) -> bytes:
-        if not batch.errors:
-            self.done += len(batch.values)
-            return b"\n".join(batch.values) + b"\n" if batch.values else b""
-        lines: list[bytes] = []
-        for at, value in enumerate(batch.values):
-            self.done += 1
-            error = batch.errors.get(at)
-            if error is None:
-                lines.append(value)
-                continue
-            self.failed += 1
-            self._tell(batch.first + at + 1, batch.items[at], error)
-            if self._call.shows_item:
-                lines.append(self._failure(batch.items[at], error))
-            if self._fail_fast:
-                break
-        return b"\n".join(lines) + b"\n" if lines else b""
-
-    def _tell(self, number: int, item: bytes, error: BaseException) -> None:
-        from localq.cli.outcome import describe_error, traceback_of
-        from localq.errors import FunctionNotFound
-
-        if isinstance(error, FunctionNotFound) and error.name == self._call.function:
-            raise Refusal(error, WRONG_CALL)  # in a queue that is attached to: the workers look for it
-        text = item.decode("utf-8", "surrogateescape")
-        shown = text if len(text) <= 60 else f"{text[:56]} ..."
-        _say(f"item {number} ({shown!r}): {describe_error(error)}")
-        if self._with_traceback and (traceback := traceback_of(error)):
-            _say(traceback.rstrip())
-
-    def _failure(self, item: bytes, error: BaseException) -> bytes:
-        from localq.cli.outcome import describe_error
-        from localq.json_text import as_json
-
-        try:
-            shown = self._call.item_of(item)
-        except ValueError:  # it is no JSON, and that is the failure
-            shown = item.decode("utf-8", "surrogateescape")
-        return b'{"item":%b,"error":%b}' % (as_json(shown), as_json(describe_error(error)))
-
-    def summary(self, seconds: float) -> str:
-        count = f"{self.done:,} item{'' if self.done == 1 else 's'}"
-        failed = f", {self.failed:,} failed" if self.failed else ""
-        rate = self.done / seconds if seconds > 0 else 0.0
-        return (
-            f"{count}{failed}, {seconds:.1f} s, {rate:,.0f}/s"
-            if rate >= 10
-            else (f"{count}{failed}, {seconds:.1f} s, {rate:.2g}/s")
-        )
-
-
-def _say(line: str) -> None:
-    """On stderr: above the bar, if there is one. What can't be shown there is escaped."""
-    if sys.stderr is None:
-        return
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except UnicodeEncodeError:
-        print(line.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
-    except OSError:  # nobody reads that any more, and there is no other place to say so
-        pass

@@ -69,13 +69,13 @@ MODULE = """
         return left + right
 """
 
-BROKEN = "1 / 0"
-
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(textwrap.dedent(MODULE))
-    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    (tmp_path / "untidy.py").write_text("def f(:")
     return tmp_path
 
 
@@ -278,6 +278,8 @@ def test_what_the_function_prints_never_gets_between_the_results(here):
         (["nosuch:f", "1"], "no module 'nosuch' in sys.path ["),
         (["mine:nosuch", "1"], "mine.py) has no 'nosuch'"),
         (["mine:calls", "1"], "'calls' in module 'mine' is no function, but 0"),
+        (["leaves:f", "1"], "the module of leaves:f can't be imported: SystemExit"),
+        (["untidy:f", "1"], "the module of untidy:f can't be imported: SyntaxError"),
         (["broken:f", "1"], "the module of broken:f can't be imported: ZeroDivisionError"),
         (["mine", "1"], "must be module:function; got 'mine'"),
         ([], "a FUNCTION is needed"),
