@@ -78,8 +78,8 @@ class Watch:
                 if reader is None:
                     reader = self._reach(self.name)
                 news = News(self, reader.read(), Condition.READ)
-            except (LocalqError, OSError) as error:
-                news = News(self, None, _condition_after(error), str(error))
+            except Exception as error:  # noqa: BLE001 - a Space in ruins may mislead its reader in any way
+                news = News(self, None, _condition_after(error), _said(error))
                 if reader is not None:
                     reader.close()
                     reader = None
@@ -91,6 +91,12 @@ class Watch:
                 due = time.monotonic()
         if reader is not None:
             reader.close()
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, LocalqError | OSError):
+        return str(error)
+    return f"it can't be read: {type(error).__name__}: {error}"
 
 
 def _condition_after(error: Exception) -> Condition:

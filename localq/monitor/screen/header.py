@@ -16,6 +16,7 @@ from localq.monitor.screen.paint import (
     STRONG,
     WARNING,
     bar,
+    cut,
     fit,
     flow,
     sparkline,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["header", "state_of"]
 
 SMALL = 12  # lines of a screen on which the header makes itself small
+LEAST_POINTS = 3  # of a sparkline
 WIDE = 130  # cells from which sparklines are long
 
 
@@ -69,10 +71,11 @@ def header(scene: Scene, glyphs: Glyphs, width: int, height: int) -> list[Line]:
         return lines
     lines.append(_work(history.latest, glyphs, width))
     lines.append(_speed(history, glyphs, width))
-    problems = history.latest.problems if watched.condition is Condition.READ else ()
     if height > SMALL:
         lines.append(_totals(history.latest, glyphs, width))
-    return lines + _problems(problems, glyphs, width, 1 if height <= SMALL else 2 if height < 30 else 4)
+    if watched.condition is Condition.READ:
+        lines += _problems(history.latest.problems, glyphs, width, height)
+    return lines
 
 
 def _tabs(scene: Scene, glyphs: Glyphs, width: int) -> Line:
@@ -114,8 +117,9 @@ def _name(watched: Watched, scene: Scene, glyphs: Glyphs, width: int) -> Line:
 
 
 def _command(command: str, width: int) -> str:
-    """Its beginning."""
-    command = words.clean(command)
+    """Its beginning, without the folder of the program."""
+    program, space, rest = words.clean(command).partition(" ")
+    command = program.rpartition("/")[2] + space + rest
     return command if len(command) <= width else command[: max(0, width - 3)].rstrip() + "..."
 
 
@@ -154,6 +158,8 @@ def _speed(history: History, glyphs: Glyphs, width: int) -> Line:
     """Throughput and latency, and how they have been."""
     snapshot, points = history.latest, history.points
     length = 28 if width >= WIDE else 12 if width >= 90 else 8
+    if len(points) < LEAST_POINTS:
+        length = 0
     rates = snapshot.rates
     speed: list[Piece] = [(f"{words.rate(rates.done + rates.failed):>5}", STRONG), (" tasks/s ", FAINT)]
     speed += sparkline([point.per_second for point in points], length, glyphs)
@@ -206,24 +212,16 @@ def _totals(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Line:
     return flow(parts, width, glyphs)
 
 
-def _problems(problems: Sequence[str], glyphs: Glyphs, width: int, room: int) -> list[Line]:
-    """In words, the worst first; what finds no room is counted."""
-    shown = problems if len(problems) <= room else problems[: max(1, room - 1)]
+def _problems(problems: Sequence[str], glyphs: Glyphs, width: int, height: int) -> list[Line]:
+    """In words, the worst first; what finds no room is counted. There is a line even for none, where there is room, so
+    that nothing moves when the first one comes."""
+    if not problems and height > SMALL:
+        return [flow([(0, [(f"{glyphs.good} ", GOOD), ("nothing is wrong", FAINT)])], width, glyphs)]
+    shown = problems[: 1 if height <= SMALL else 2 if height < 30 else 4]
     lines = []
-    for number, problem in enumerate(shown):
-        left_out = len(problems) - len(shown)
-        more = f" (and {left_out} more)" if left_out and room == 1 and number == len(shown) - 1 else ""
-        pieces: list[Piece] = [(" ", PLAIN), (f"{glyphs.warning} ", BAD)]
-        text = fit([(words.clean(problem), BAD)], max(1, width - 3 - len(more)), glyphs)
-        lines.append(tuple(fit([*pieces, *text, (more, FAINT)], width, glyphs)))
-    if len(shown) < len(problems) and room > 1:
-        lines.append(
-            tuple(
-                fit(
-                    [("   ", PLAIN), (f"and {words.many(len(problems) - len(shown), 'more problem')}", BAD)],
-                    width,
-                    glyphs,
-                )
-            )
-        )
+    for number, problem in enumerate(shown, 1):
+        left_out = len(problems) - number if number == len(shown) else 0
+        more = f" (and {left_out} more)" if left_out else ""
+        text = cut([(words.clean(problem), BAD)], max(1, width - 3 - len(more)), glyphs)
+        lines.append(tuple(fit([(" ", PLAIN), (f"{glyphs.warning} ", BAD), *text, (more, FAINT)], width, glyphs)))
     return lines

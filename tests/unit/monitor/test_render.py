@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 from rich.color import Color
@@ -109,7 +110,7 @@ def test_what_is_wrong_is_said_in_words_the_worst_first() -> None:
 
 
 def test_problems_that_find_no_room_are_counted() -> None:
-    assert "and 3 more" in shown(BROKEN, 80, 24)
+    assert "(and 2 more)" in shown(BROKEN, 80, 24)
     assert "(and 3 more)" in shown(BROKEN, 40, 10)
 
 
@@ -118,6 +119,14 @@ def test_the_state_of_a_worker_is_a_word_and_a_symbol_and_no_colour_alone() -> N
 
     for words in ("✗ dead", "‖ stopped", "◌ starting"):
         assert words in text
+
+
+def test_nothing_moves_when_the_first_problem_comes() -> None:
+    calm = shown(BUSY, 80, 24).splitlines()
+    wrong = shown(msgspec.structs.replace(BUSY, problems=("A sentence.",)), 80, 24).splitlines()
+
+    assert [number for number in range(24) if calm[number] != wrong[number]] == [0, 4]
+    assert "nothing is wrong" in calm[4]
 
 
 def test_an_idle_queue_says_so_in_sentences() -> None:
@@ -341,7 +350,7 @@ def test_without_colours_a_line_has_none_and_says_the_same() -> None:
 
 
 def test_a_line_clears_what_is_behind_it_unless_it_is_full() -> None:
-    full = render(scene(BUSY), 80, 24).lines[4]
+    full = render(scene(BUSY), 80, 24).lines[5]
 
     assert not escaped(full, "256").endswith("\x1b[K")
     assert escaped((("short   ", ""),), "256").endswith("\x1b[K")
