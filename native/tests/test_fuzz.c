@@ -1122,6 +1122,25 @@ static void fuzz_header_that_changes_while_it_is_verified_is_refused_or_harmless
 
 /* -------------------------------------------------------------------------------------------------- cases: the cleaner */
 
+static void mend_part_(struct world_ *world, const void *at, size_t bytes)
+{
+    size_t offset = (size_t)((const unsigned char *)at - world->space.control.base);
+    memcpy(world->space.control.base + offset, world->sound + offset, bytes);
+}
+
+/* Everything as it was. Of what processes tell, most belongs to rows that nobody has: there only the harm is undone. */
+static void mend_(struct world_ *world, struct harm_ *harm)
+{
+    const struct lq_space *space = &world->space;
+    undo_(harm);
+    mend_part_(world, space->control.base, (size_t)((unsigned char *)space->meters - space->control.base));
+    mend_part_(world, space->meters, sizeof(struct lq_meter) * 12);
+    mend_part_(world, space->journals.events, sizeof(struct lq_event) * LQ_EVENTS * 12);
+    mend_part_(world, space->notes.notes, lq_notes_size(space->slots.count));
+    mend_part_(world, space->pasts, sizeof(struct lq_past) * space->slots.count);
+    mend_part_(world, space->traces.records, sizeof(struct lq_record) * LQ_RECORDS * 12);
+}
+
 /* It need not get it right. It must come back, and touch nothing outside. */
 static void clean_harmed_(uint32_t number, struct world_ *world, enum part_ part)
 {
@@ -1148,7 +1167,7 @@ static void clean_harmed_(uint32_t number, struct world_ *world, enum part_ part
     for (uint32_t i = 0; i < world->seen.slots.count && lq_space_relieve(&world->seen, world->supervisor); i++)
         ;
     read_everything_(&world->seen, &seed);
-    memcpy(world->space.control.base, world->sound, world->space.control.bytes);
+    mend_(world, &harm);
 }
 
 static void fuzz_recovery_and_sweep_come_back_from_anything(void)
@@ -1223,7 +1242,7 @@ static void work_harmed_(uint32_t number, struct world_ *world, enum part_ part)
     lq_worker_end(&worker);
     lq_client_end(&client);
     look_at_harmed_(&world->seen, number % 2 ? world->client.me : world->supervisor);
-    memcpy(world->space.control.base, world->sound, world->space.control.bytes);
+    mend_(world, &harm);
 }
 
 static void fuzz_work_comes_back_from_anything(void)
