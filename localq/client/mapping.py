@@ -212,7 +212,7 @@ class MapResults(_native.Results, Generic[R]):
                 if self._may_get_more():
                     return None
                 failure, self._failure = self._failure, None
-                self.close()
+                self._close(is_complete=failure is None)
                 raise failure or StopIteration
             chunk = self._done_chunk()
             if chunk is None:
@@ -294,9 +294,14 @@ class MapResults(_native.Results, Generic[R]):
         error = value if isinstance(value, BaseException) else self._client.codec.decode_error(value)
         if self._return_exceptions:
             return error
-        if isinstance(error, StopIteration):  # raised as it is, it would end the iteration without a word
-            raise RuntimeError("the function raised StopIteration") from error
-        raise error
+        try:
+            if isinstance(error, StopIteration):  # raised as it is, it would end the iteration without a word
+                raise RuntimeError("the function raised StopIteration") from error
+            raise error
+        finally:
+            # The traceback names this frame. Who leaves the loop by this error lets go of the map, and its bar is put
+            # down before the error is shown.
+            del self, pair, value, error
 
     # event loops
 
@@ -306,7 +311,10 @@ class MapResults(_native.Results, Generic[R]):
     async def __anext__(self) -> R:
         while not self._is_filled:
             self._fill(await self._next_chunk_async())
-        return next(self)
+        try:
+            return next(self)
+        finally:
+            del self  # as in `_unwrap`
 
     if TYPE_CHECKING:
 
@@ -340,6 +348,9 @@ class MapResults(_native.Results, Generic[R]):
     def close(self) -> None:
         """Let go: what has not started will not run. Called by itself at the end and when an error ends the
         iteration."""
+        self._close(is_complete=False)
+
+    def _close(self, is_complete: bool) -> None:
         if not self._closed:
             self._closed = True
             self._client.leave_function(self._entry)
@@ -351,7 +362,7 @@ class MapResults(_native.Results, Generic[R]):
         self._ahead.clear()
         progress, self._progress = self._progress, None
         if progress is not None:
-            progress.__exit__(None, None, None)
+            progress.__exit__(None if is_complete else GeneratorExit, None, None)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

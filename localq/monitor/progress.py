@@ -7,6 +7,7 @@ second; it starts no thread and no timer, and it knows nothing of queues, tasks 
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 
@@ -216,6 +217,7 @@ class _Bar:
         self._row = self._progress.add_task(description, total=total, count="", rate="", failures="")
         if starts:
             self._progress.start()
+            atexit.register(self._progress.stop)  # of a map that somebody still holds then: the cursor is hidden
 
     def show(self, done: int, failed: int, total: int | None, elapsed_seconds: float) -> None:
         self._progress.update(
@@ -232,6 +234,7 @@ class _Bar:
         if finished and row.total is None:
             self._progress.update(self._row, total=row.completed)  # a full bar, instead of a pulse that stands still
         self._progress.stop()
+        atexit.unregister(self._progress.stop)
 
     def drawn(self) -> RenderableType:
         return self._progress.get_renderable()

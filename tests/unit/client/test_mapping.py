@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -500,6 +501,39 @@ def test_progress_counts_items_that_could_not_be_sent_or_killed_their_worker():
         drain(queue.map(die_at_two, [0, 1, 2, threading.Lock(), 4], progress=lambda *counts: seen.append(counts)))
 
     assert seen[-1] == (5, 2, 5)
+
+
+def test_progress_of_a_map_that_is_left_is_told_no_end(q):
+    seen = []
+
+    for _ in q.map(tasks.same, itertools.count(), progress=lambda *counts: seen.append(counts)):
+        break
+    gc.collect()
+
+    before = len(seen)
+    drain(q.map(tasks.same, range(3)))
+    assert seen[0] == (0, 0, None)
+    assert len(seen) == before
+
+
+def test_a_loop_that_is_left_by_an_items_error_lets_go_of_its_map_at_once(q):
+    def leave() -> weakref.ref[Any]:
+        results = q.map(tasks.fail_if_odd, range(40))
+        ref = weakref.ref(results)
+        try:
+            for _ in [results].pop():
+                del results
+        except tasks.Mishap as error:
+            kept.append(error)
+        return ref
+
+    kept: list[BaseException] = []
+    gc.disable()
+    try:
+        assert leave()() is None
+        assert kept
+    finally:
+        gc.enable()
 
 
 def test_what_a_progress_callback_raises_ends_the_map_and_nothing_else(q):

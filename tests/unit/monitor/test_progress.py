@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from localq.monitor.progress import SHOW_EVERY_SECONDS, MapProgress
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -54,6 +55,19 @@ def _break_after(done: int, progress: MapProgress) -> None:
         raise RuntimeError("boom")
 
 
+def _drawn(terminal: int) -> str:
+    """All that a bar wrote, to its end; it arrives in pieces."""
+    os.set_blocking(terminal, False)
+    output = bytearray()
+
+    def is_complete() -> bool:
+        output.extend(os.read(terminal, 65536))  # BlockingIOError: not yet
+        return SHOW_CURSOR.encode() in output
+
+    eventually(is_complete, what="the cursor is shown again")
+    return output.decode()
+
+
 def _without_escapes(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
@@ -73,7 +87,6 @@ class Terminal:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._reading_end, writing_end = pty.openpty()
-        os.set_blocking(self._reading_end, False)
         self._stderr = open(writing_end, "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
         monkeypatch.setattr(sys, "stderr", self._stderr)
         monkeypatch.setenv("TERM", "xterm-256color")
@@ -84,7 +97,7 @@ class Terminal:
 
     def output(self) -> str:
         self._stderr.flush()
-        return os.read(self._reading_end, 65536).decode()
+        return _drawn(self._reading_end)
 
     def close(self) -> None:
         self._stderr.close()
@@ -318,6 +331,26 @@ def test_redirected_stdout_keeps_what_the_program_prints(
 
     assert stdout.getvalue() == "for the file\n"
     assert "for the file" not in terminal.output()
+
+
+def test_a_bar_that_somebody_still_holds_at_the_end_leaves_a_usable_terminal() -> None:
+    program = "from localq.monitor.progress import MapProgress\nheld = MapProgress(9).__enter__()\nheld.advance(3)\n"
+    reading_end, writing_end = pty.openpty()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            stderr=writing_end,
+            env={**os.environ, **_plain_environment(), "TERM": "xterm"},
+        )
+        output = _drawn(reading_end)
+    finally:
+        os.close(writing_end)
+        os.close(reading_end)
+
+    assert "0/9" in output
+    assert output.rindex(SHOW_CURSOR) > output.rindex(HIDE_CURSOR)
+    assert "Traceback" not in output
 
 
 def test_rich_is_not_imported_when_nothing_is_shown() -> None:
