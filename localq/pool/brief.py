@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from marshal import dumps, loads  # both ends are the same interpreter, and it imports nothing
 
 TYPE_CHECKING = False
@@ -41,7 +42,7 @@ class Brief:
 
     __slots__ = (
         "arguments",
-        "began",
+        "began_ns",
         "capacity",
         "concurrency",
         "cwd",
@@ -71,7 +72,7 @@ class Brief:
     )
 
     arguments: str
-    began: float  # when the queue was opened, in seconds since the epoch
+    began_ns: int  # when the queue was opened, by CLOCK_MONOTONIC
     capacity: int
     concurrency: int
     cwd: str | None
@@ -98,6 +99,16 @@ class Brief:
     task_modules: tuple[str, ...]
     task_timeout: float | None
     workers: int
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the queue was opened."""
+        return (time.monotonic_ns() - self.began_ns) / 1e9
+
+    @property
+    def began(self) -> float:
+        """When that was, in seconds since the epoch, for people."""
+        return time.time() - self.uptime
 
     def to_bytes(self) -> bytes:
         return dumps({name: getattr(self, name) for name in self.__slots__})

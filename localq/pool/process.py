@@ -53,7 +53,7 @@ _MAIN = (
 def _brief_of(config: QueueConfig, door: Doorway | None, output: int) -> Brief:
     """The part of the configuration that concerns the supervisor. Raises SerializationError for the initializer."""
     brief = Brief()
-    brief.began = time.time()
+    brief.began_ns = time.monotonic_ns()
     brief.owner_pid = os.getpid()
     brief.cwd = _cwd()
     brief.initializer = _encode_initializer(config)

@@ -8,7 +8,6 @@ workers are replaced in `localq.pool.reload`.
 from __future__ import annotations
 
 import os
-import time
 
 from localq import _native
 from localq._native import PHASE_BROKEN, PHASE_DRAINING, PHASE_OPEN, PHASE_STOPPED, RUNNING
@@ -212,7 +211,7 @@ class Steering:
             "supervisor_pid": os.getpid(),
             "command": _command_of(brief.owner_pid),
             "started_at": brief.began,
-            "uptime": max(0.0, time.time() - brief.began),
+            "uptime": brief.uptime,
             "phase": PHASES.get(supervisor.space.phase, "ending"),
             "workers": supervisor.workers,
             "leased": self._leased,
