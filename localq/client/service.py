@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A queue as a service: it runs until it is told to end, and then ends in good order.
 
-Used by `localq serve`. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads. Whoever started it hears of
-it by the protocol of sd_notify, if it wants to (NOTIFY_SOCKET).
+Used by `localq serve`. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads, unless it comes because the
+terminal is gone: that drains, too. Whoever started it hears of it by the protocol of sd_notify, if it wants to
+(NOTIFY_SOCKET).
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Signals:
     def __enter__(self) -> Signals:
         self.came: list[int] = []
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._has_terminal = _has_terminal()
         self._before = {number: signal.signal(number, self._note) for number in self.NUMBERS}
         return self
 
@@ -72,6 +74,11 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self.fd)
+
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether the terminal in which this process was started has gone, and that shall end it (nohup says no)."""
+        return self._has_terminal and self._before[signal.SIGHUP] != signal.SIG_IGN and not _has_terminal()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.came.append(number)
@@ -85,6 +92,15 @@ class Signals:
             pass
         came, self.came = self.came, []
         return came
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 class Service:
@@ -142,6 +158,8 @@ class Service:
         if trouble is not None and self._space.phase != PHASE_STOPPED:
             raise trouble()
         came = self._signals.take()
+        if signal.SIGHUP in came and self._signals.is_hung_up:
+            return True
         if signal.SIGHUP in came:
             Thread(target=self._reload, name="localq-reload", daemon=True).start()
         return signal.SIGTERM in came or signal.SIGINT in came

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -165,6 +166,33 @@ def test_sighup_takes_up_changed_modules_and_one_that_fails_changes_nothing(fold
         assert "out of order" in served.said
         served.signal(signal.SIGTERM)
         assert served.end() == 0
+
+
+@pytest.mark.parametrize("how", ["closes", "closes under nohup", "stays"])
+def test_a_terminal_that_is_closed_drains_and_a_signal_in_one_reloads(folder, how):
+    arguments = [sys.executable, "-m", "localq", "serve", "--name", "mail", "--workers", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if how == "closes under nohup" else signal.SIG_DFL)
+        os.execve(sys.executable, arguments, environment)
+    said = b""
+    while b"is ready" not in said:
+        said += os.read(terminal, 4096)
+    if how == "stays":
+        os.kill(pid, signal.SIGHUP)
+        while b"reloaded" not in said:
+            said += os.read(terminal, 4096)
+    else:
+        os.close(terminal)
+    if how != "closes":
+        assert ask("mail", {"do": "facts"})["phase"] == "open"
+        os.kill(pid, signal.SIGTERM)
+    _, status = os.waitpid(pid, 0)
+    if how == "stays":
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
