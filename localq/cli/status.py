@@ -149,6 +149,13 @@ def _lines_of_queue(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "run", _spread(snapshot.run)
     yield "results", f"{results.kept:,} kept of {results.room:,} at most, {results.unread:,} not picked up"
     yield "memory", f"{_bytes(arena.used)} of {_bytes(arena.size)} in use"
+    crashed = snapshot.restarts.workers_crashed
+    if crashed or snapshot.restarts.supervisors_started > 1:
+        supervisors = max(0, snapshot.restarts.supervisors_started - 1)
+        yield "lost", f"{_count(crashed, 'worker')}, {_count(supervisors, 'supervisor')}"
+    for label, events in (("restart", snapshot.restarts.causes), ("failure", snapshot.failures)):
+        for latest in events[:1]:
+            yield label, f"{moment(latest.at)}: {' '.join(latest.text.split())}"
     for problem in snapshot.problems:
         yield "problem", problem
 
@@ -158,6 +165,10 @@ def _spread(spread: Spread) -> str:
         return "nothing yet"
     figures = (("p50", spread.p50), ("p95", spread.p95), ("p99", spread.p99))
     return ", ".join(f"{name} {seconds(value)}" for name, value in figures)
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _bytes(count: int) -> str:

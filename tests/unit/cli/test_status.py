@@ -113,8 +113,7 @@ def test_what_is_not_kept_any_more_says_why(tmp_path, options: dict[str, Any], w
     with LocalQueue(workers=1, name="service", **options) as queue:
         first = queue.delay(tasks.same, 1)
         assert first.result(PATIENCE) == 1
-        for _ in range(5):
-            assert queue.delay(tasks.same, 2).result(PATIENCE) == 2
+        assert queue.delay(tasks.same, 2).result(PATIENCE) == 2  # one more, and the first's slot is not used again
         eventually(lambda: str(queue.get_status(id_of(first))) in ("evicted", "expired"))
 
         out, err = status(tmp_path, id_of(first), expect=4)
@@ -245,6 +244,18 @@ def test_a_queue_is_summed_up(tmp_path):
     assert facts["done"].startswith("1; 0 failed")
     assert told.queue.name == "service"
     assert (told.queued, told.running) == (1, 1)
+
+
+def test_a_queue_tells_what_went_wrong_last(queue, tmp_path):
+    assert queue.delay(tasks.fail, "no way").exception(PATIENCE) is not None
+    assert queue.delay(tasks.kill_self).exception(PATIENCE) is not None
+    assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
+
+    facts = facts_of(status(tmp_path, "service", expect=0)[0])
+
+    assert facts["lost"] == "1 worker, 0 supervisors"
+    assert "restart" in facts
+    assert "failure" in facts
 
 
 def test_a_queue_that_does_not_run(queue, tmp_path):
