@@ -191,10 +191,10 @@ def _totals(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Line:
 
     parts = [
         part(0, "done", totals.done),
-        part(0, "failed", totals.failed, BAD),
+        part(0, "failed", totals.failed, BAD if snapshot.rates.failed else PLAIN),
         part(1, "retried", totals.retried, WARNING),
         part(3, "cancelled", totals.cancelled),
-        part(2, "crashed workers", restarts.workers_crashed, BAD),
+        part(2, "crashed workers", restarts.workers_crashed, WARNING),
     ]
     if restarts.supervisors_started > 1:
         parts.append(part(4, "supervisors", restarts.supervisors_started, WARNING))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localq.monitor.screen import words
-from localq.monitor.screen.paint import ACCENT, BAD, FAINT, PLAIN, WARNING
+from localq.monitor.screen.paint import ACCENT, FAINT, NOTED, PLAIN, WARNING
 from localq.monitor.screen.panel import Column, Panel
 from localq.monitor.view import PanelName
 
@@ -21,7 +21,7 @@ __all__ = ["QUEUES"]
 
 LEAST_SCALE = 20  # tasks in a full bar, at least: a few that wait for a moment are no mountain
 
-_PRIORITIES = (("critical", BAD), ("high", WARNING), ("normal", ACCENT), ("low", PLAIN))
+_PRIORITIES = (("critical", NOTED), ("high", WARNING), ("normal", ACCENT), ("low", PLAIN))
 
 
 def _title(snapshot: Snapshot) -> str:

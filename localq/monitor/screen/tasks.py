@@ -80,7 +80,7 @@ TASKS = Panel(
         Column(head="function", width=12, cell=_function, grow=3, sort=lambda task: task.function, falling=False),
         Column(head="for", width=6, cell=_seconds, right=True, sort=lambda task: task.seconds),
         Column(head="progress", width=14, cell=_progress, grow=1, sort=lambda task: task.progress or 0.0),
-        Column(head="message", width=14, cell=_message, grow=3, rank=1),
+        Column(head="message", width=24, cell=_message, grow=3, rank=1),
         Column(head="worker", width=7, cell=_pid, right=True, rank=3, sort=lambda task: task.worker_pid, falling=False),
         Column(head="try", width=3, cell=_attempt, right=True, rank=2, sort=lambda task: task.attempt),
         Column(head="waited", width=6, cell=_waited, right=True, rank=4, sort=lambda task: task.waited),
