@@ -41,6 +41,35 @@ _THEME = TerminalTheme(
 )
 
 
+#: As rich has it, but with fonts that are there, and nothing that is fetched from elsewhere.
+_SVG = """\
+<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+  <style>
+    .{unique_id}-matrix {{
+      font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace;
+      font-size: {char_height}px;
+      line-height: {line_height}px;
+    }}
+    .{unique_id}-title {{ font-size: 15px; font-family: sans-serif; }}
+    {styles}
+  </style>
+  <defs>
+    <clipPath id="{unique_id}-clip-terminal">
+      <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+    </clipPath>
+    {lines}
+  </defs>
+  {chrome}
+  <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+    {backgrounds}
+    <g class="{unique_id}-matrix">
+    {matrix}
+    </g>
+  </g>
+</svg>
+"""
+
+
 def glance(
     names: Sequence[str], reach: Callable[[str], Reader], must: bool, seconds: float = SECONDS
 ) -> tuple[Watched, ...]:
@@ -91,4 +120,4 @@ def picture(queues: Sequence[Watched], path: str, size: tuple[int, int] = PICTUR
     drawn: Frame = render(Scene(tuple(queues), view or View(), time.time()), *size)
     console = Console(record=True, width=size[0], file=io.StringIO(), force_terminal=True, color_system="256")
     console.print(drawn, end="")
-    console.save_svg(path, title="localq top", theme=_THEME)
+    console.save_svg(path, title="localq top", theme=_THEME, code_format=_SVG)
