@@ -53,9 +53,11 @@ def index_page(number: int) -> int:
 
 def train_faces(epochs: int, pace: float) -> None:
     """Minutes of work that tells how far it is."""
+    task = current_task()
+    assert task is not None
     for step in range(epochs * 20):
         epoch, loss = step // 20 + 1, 0.9 / (1 + step / 10)
-        current_task().update(progress=step / (epochs * 20), message=f"epoch {epoch} of {epochs}, loss {loss:.3f}")
+        task.update(progress=step / (epochs * 20), message=f"epoch {epoch} of {epochs}, loss {loss:.3f}")
         time.sleep(pace)
 
 

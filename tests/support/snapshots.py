@@ -224,7 +224,7 @@ MANY_WORKERS = snapshot(
     queue=facts(workers=128),
     running=96,
     workers=tuple(
-        running_worker(5000 + number, f"photos.resize_{number % 5}", 0.01 * (number * 37 % 128))
+        running_worker(5000 + number, f"photos.resize_{number % 5}", 0.4 * (number * 37 % 128))
         if number % 4
         else worker(5000 + number)
         for number in range(128)

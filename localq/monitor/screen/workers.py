@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The panel of workers: what each process is doing, the one with the longest run first."""
+"""The panel of workers: what each process is doing; what is wrong, what runs long and what is busy first."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WORKERS", "sign_of", "workers_busy"]
 
-#: In the order of the list: what is wrong, then what is at work.
-_STATES = ("dead", "stopped", "running", "starting", "idle")
+_WRONG = ("dead", "stopped")
 
 
 def workers_busy(snapshot: Snapshot) -> int:
@@ -51,8 +50,10 @@ def _entries(snapshot: Snapshot) -> Sequence[WorkerReading]:
 
 
 def _order(worker: WorkerReading) -> tuple[float, ...]:
-    state = _STATES.index(worker.state) if worker.state in _STATES else 0
-    return (state, -(worker.task_seconds or 0.0), -(worker.busy or 0.0), worker.pid)
+    """What is wrong, then who has run for a second or more, then the busiest. In steps, and by pid where that says
+    nothing: at hundreds of tasks a second rows would change places all the time."""
+    wrong = _WRONG.index(worker.state) if worker.state in _WRONG else len(_WRONG)
+    return (wrong, -round(worker.task_seconds or 0.0), -round(worker.busy or 0.0, 1), worker.pid)
 
 
 def _task_of(worker: WorkerReading, snapshot: Snapshot) -> RunningTask | None:

@@ -18,7 +18,19 @@ from localq.monitor.screen.paint import COLOURS
 from localq.monitor.snapshot import Snapshot
 from localq.monitor.view import Act, Deed, Details, PanelName, Scene, Sorting, View
 from tests.support import snapshots
-from tests.support.snapshots import BROKEN, BUSY, HOSTILE, IDLE, MANY_WORKERS, NOW, ONE_WORKER, scene, watched
+from tests.support.snapshots import (
+    BROKEN,
+    BUSY,
+    HOSTILE,
+    IDLE,
+    MANY_WORKERS,
+    NOW,
+    ONE_WORKER,
+    running_worker,
+    scene,
+    watched,
+    worker,
+)
 
 SIZES = ((80, 24), (100, 30), (120, 40), (200, 60), (40, 10))
 
@@ -152,6 +164,19 @@ def test_the_workers_that_run_longest_come_first_and_those_left_out_are_counted(
     assert ages == sorted(ages, reverse=True)
     rows = sum("running" in line for line in lines[at + 1 :] if "photos.resize_" in line)
     assert f"and {128 - rows} more" in lines[at]
+
+
+def test_workers_with_short_tasks_do_not_change_places() -> None:
+    def order(*seconds: float | None) -> list[str]:
+        workers = tuple(
+            running_worker(pid, "f", now, busy=0.93 + pid % 3 / 100) if now is not None else worker(pid, busy=0.94)
+            for pid, now in zip(range(4001, 4004), seconds, strict=True)
+        )
+        text = shown(msgspec.structs.replace(ONE_WORKER, workers=workers), 80, 24)
+        return re.findall(r" (400\d) ", text.partition("2 workers")[2].partition("3 functions")[0])
+
+    assert order(0.001, 0.4, None) == order(None, 0.002, 0.3) == order(0.3, 0.002, 0.001) == ["4001", "4002", "4003"]
+    assert order(0.3, 0.1, 7.0) == ["4003", "4001", "4002"]
 
 
 def test_a_selected_row_is_marked_and_in_sight_however_far_down() -> None:
