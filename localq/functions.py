@@ -50,7 +50,10 @@ def encode_function(function: Callable[..., object] | str, buffers: bool = False
     if isinstance(function, str):
         known = known_task(function)
         if known is None:
-            return KIND_NAME, function.encode()
+            try:
+                return KIND_NAME, function.encode()
+            except UnicodeEncodeError:  # half a character: a file's name, perhaps
+                raise ConfigError(f"no task has the name {function!r}") from None
         function = known
     if not callable(function):
         raise ConfigError(f"a function or the name of a task is needed; got {type_name(function)}")

@@ -29,6 +29,8 @@ __all__ = [
     "traceback_of",
 ]
 
+MOST = 1000  # characters of an error that are shown in a line
+
 _STATUSES = {
     TaskStatus.PENDING: NOT_DONE,
     TaskStatus.STARTED: NOT_DONE,
@@ -86,10 +88,13 @@ def _type_of(error: BaseException) -> str:
 
 def describe_error(error: BaseException) -> str:
     """ "ValueError: what it said", on one line."""
-    from localq.errors import TaskFailed
+    from localq.errors import TaskError, TaskFailed
 
-    message = str(error) if isinstance(error, TaskFailed) else f"{type(error).__qualname__}: {error}"
-    return " ".join(message.split()).removesuffix(":")
+    said = str(error)
+    if isinstance(error, TaskError):  # whoever prints this has said which task it is
+        said = said.removeprefix(f"task {error.task_id}: ")
+    line = " ".join((said if isinstance(error, TaskFailed) else f"{type(error).__qualname__}: {said}").split())
+    return line.removesuffix(":") if len(line) <= MOST else f"{line[: MOST - 4]} ..."
 
 
 def traceback_of(error: BaseException) -> str | None:

@@ -131,7 +131,7 @@ class LineCall:
             from localq.lookup import KIND_NAME, decode_function
 
             assert self.function is not None
-            called = decode_function(KIND_NAME, self.function.encode())
+            called = decode_function(KIND_NAME, self.function.encode("utf-8", "replace"))
         self._called = called
         return called
 

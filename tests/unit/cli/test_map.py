@@ -235,7 +235,7 @@ def test_an_item_that_kills_its_worker_fails_alone(here):
     out, err = run(here, "mine:die_of_3", stdin=numbers(5), status=1)
 
     assert out == '"1"\n"2"\n"4"\n"5"\n'
-    assert err.startswith("item 3 ('3'): WorkerCrashed: ")
+    assert err.startswith("item 3 ('3'): WorkerCrashed: worker ")
     assert "mine.die_of_3" in err
 
 

@@ -198,6 +198,7 @@ def test_ctrl_c_while_waiting_leaves_the_task_unless_told_otherwise(queue, tmp_p
         (["tests.support.tasks:noop", "--queue", "nosuch"], "queue must be one of 'default', 'mail'; got 'nosuch'"),
         (["tests.support.tasks:noop", "--max-retries", "99"], "max_retries must be"),
         (["module:"], "FUNCTION must be"),
+        (["\udcff:f"], "no task has the name '\\udcff:f'"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_is_sent(queue, tmp_path, arguments, sentence):
