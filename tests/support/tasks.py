@@ -102,6 +102,26 @@ def slow(gate: str, value: object = None) -> object:
     return value
 
 
+def note(gate: str, progress: float | None, message: str | None) -> bool:
+    """Say how far it is, as the native core takes it; return at the gate. Whether it was taken."""
+    from localq.pool.context import in_hand
+
+    found = in_hand()
+    taken = found is not None and found.update(progress, message)
+    slow(gate)
+    return taken
+
+
+def log(*lines: str) -> None:
+    """Lines for the journal."""
+    from localq.pool.context import this_worker
+
+    here = this_worker()
+    assert here is not None
+    for line in lines:
+        here.worker.log(line)
+
+
 def spin(gate: str, value: object = None) -> object:
     """As `slow`, but busy: Python bytecode that never leaves the interpreter while it waits."""
     record(gate + ".arrivals", str(os.getpid()))
