@@ -264,5 +264,67 @@ control swept_function_freed_before_its_block lq_space.c step_in_keeping \
 control withdrawn_function_s_block_dropped_before_it_is_signed lq_client.c step_in_keeping \
     's/    lq_store(&function->word, lq_word_as(word, LQ_FUNCTION_WRITING, client->me));\n//'
 
+# --- what processes tell: seqlocks, numbers, one writer
+control event_read_without_a_second_look lq_journal.c tell_events_read \
+    's/    if (lq_load_seq(&entry->seq) != 2 \* number + 2)\n        return LQ_MISSING;\n//'
+control event_written_without_saying_so lq_journal.c tell_events_read \
+    's/    lq_store_relaxed(&entry->seq, 2 \* number + 1);\n//'
+control number_of_an_event_given_twice lq_journal.c tell_number_of_an_event \
+    's/    lq_store(end, number + 1);\n    LQ_FAULT("journals_tell:claimed");\n\(.*LQ_FAULT("journals_tell:told");\n\)/    LQ_FAULT("journals_tell:claimed");\n\1    lq_store(end, number + 1);\n/'
+control number_of_a_record_given_twice lq_trace.c tell_number_of_a_record \
+    's/    lq_store(&tracks->trace_end, number + 1);\n    LQ_FAULT("traces_record:claimed");\n\(.*LQ_FAULT("traces_record:told");\n\)/    LQ_FAULT("traces_record:claimed");\n\1    lq_store(\&tracks->trace_end, number + 1);\n/'
+control event_of_any_number lq_journal.c tell_journal_keeps \
+    's/if (lq_load(&entry->seq) != 2 \* number + 2)/if (lq_load(\&entry->seq) % 2 != 0)/;s/    if (lq_load_seq(&entry->seq) != 2 \* number + 2)\n        return LQ_MISSING;\n//'
+control event_of_any_length lq_journal.c fuzz_readers_survive_harmed_meters \
+    's/ && copy->text_bytes <= LQ_EVENT_TEXT ? LQ_OK/ ? LQ_OK/'
+control note_read_without_a_second_look lq_note.c tell_notes_read \
+    's/if (lq_load32_seq(&note->seq) == seen) {/{/'
+control note_written_without_saying_so lq_note.c tell_notes_read \
+    's/    lq_store32_relaxed(&note->seq, seq);\n//'
+control note_of_the_dead_is_believed lq_note.c "tell_note_of_one death_at_every" \
+    's/        if ((seen \& 1u) == 0) {\n            lq_copy/        {\n            lq_copy/'
+control note_of_any_task lq_note.c tell_note_is_that_of_its_task \
+    's/if (copy->task_generation != task_generation || (/if (((/;s/copy->message_bytes != LQ_NO_MESSAGE))/copy->message_bytes != LQ_NO_MESSAGE)))/'
+control note_by_one_who_has_let_go lq_tell.c tell_note_is_that_of_its_task \
+    's/    if (lq_word_state(word) != LQ_SLOT_RUNNING || lq_word_label(word) != me || slot->task_generation != task_generation)\n        return false;\n/    (void)word; (void)me;\n/'
+control record_read_without_a_second_look lq_trace.c tell_records_read \
+    's/        if (lq_load_seq(&entry->seq) == 2 \* number + 2)\n//'
+control records_that_are_missed_unsaid lq_trace.c tell_trace_says \
+    's/        \*lost += end - LQ_RECORDS - \*place;\n//'
+control place_of_any_number lq_trace.c tell_trace_says \
+    's/ || \*place > end)/)/'
+control trace_of_before lq_trace.c tell_trace_has \
+    's/uint64_t first = is_of_this ? lq_load_relaxed(&tracks->trace_first) : end;/uint64_t first = 0; (void)is_of_this;/'
+control meter_reset_with_its_row lq_space.c tell_sums_stay \
+    's/            lq_store_relaxed(&row->base\[i\], lq_load_relaxed(&space->meters\[lq_label_row(\*label)\].sums\[i\]));/            lq_store_relaxed(\&space->meters[lq_label_row(*label)].sums[i], 0);/'
+control row_counts_what_others_did lq_space.c tell_sums_stay \
+    's/            lq_store_relaxed(&row->base\[i\], [^\n]*\n/            ;\n/'
+control name_counted_before_it_is_written lq_meter.c death_at_every \
+    's/    LQ_PUT(calls->name_bytes, bytes);\n\(.*\)    lq_store32(&meter->functions, names + 1);\n/    lq_store32(\&meter->functions, names + 1);\n    LQ_PUT(calls->name_bytes, bytes);\n    LQ_FAULT("test:counted");\n\1/'
+control end_that_calls_nobody lq_worker.c tell_who_watches \
+    's/    if (is_watched)\n        lq_note_call([^\n]*\n//'
+control end_that_calls_everybody lq_worker.c tell_who_watches_is_called_for_each \
+    's/    if (is_watched)\n        lq_note_call(/    lq_note_call(/'
+control cancelled_task_calls_nobody lq_client.c tell_who_watches_is_called_whoever \
+    's/        lq_space_call_watchers(client->space, index, task_generation);\n//'
+control crash_calls_nobody lq_tell.c "tell_who_recovers tell_who_watches" \
+    's/    lq_space_call_watchers(space, told->index, told->task_generation);\n//'
+control late_mark_replaces_that_of_another lq_tell.c tell_mark_of_one \
+    's/        if (!is_on_its_way_(slot, task_generation))\n            return LQ_MISSING;\n        if (seen/        if (seen/'
+
+# --- what is kept, and how long
+control reason_of_any_task lq_past.h tell_a_result_that_is_gone \
+    's/bool is_its = gone >> 2 == (task_generation \& 0x3fffffffu) \&\& /bool is_its = /'
+control end_of_the_crashed_is_their_submission lq_space.c tell_a_result_without_an_end \
+    's/return ended_ns > submit_ns ? ended_ns : submit_ns;/return submit_ns; (void)ended_ns;/'
+control cache_of_all_is_not_cut lq_space.c tell_cache_of_all \
+    's/uint32_t most = space->header->sizes.result_cache;/uint32_t most = UINT32_MAX;/'
+control youngest_is_cut lq_space.c tell_cache_of_all \
+    's/return (a > b) - (a < b);/return (a < b) - (a > b);/'
+control what_is_gone_counts_on lq_client.c tell_cache_of \
+    's/    if (client->cached > client->cache_limit)\n        recount_(client);\n//'
+control evicted_though_it_is_another_s lq_client.c tell_cached_result_of_another \
+    's/return LQ_GET(slot->client) == client->me \&\&\n           lq_space_evict/return lq_space_evict/'
+
 wait
 [[ ! -e $work/unnoticed ]]

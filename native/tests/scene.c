@@ -192,7 +192,10 @@ static void check_told_(const struct scene *scene)
         uint64_t sums[LQ_CALLS_SUMS];
         uint64_t run[LQ_CALLS_BUCKETS];
         char name[LQ_NAME_BYTES + 1];
-        if (lq_meter_read_calls(&space->meters[row], entry, sums, run, name) && (name[0] == 'a' || name[0] == 'b'))
+        if (!lq_meter_read_calls(&space->meters[row], entry, sums, run, name))
+            break;
+        CHECK(name[0] != 0);
+        if (name[0] == 'a' || name[0] == 'b')
             check_letters_((unsigned char *)name, LQ_NAME_BYTES);
     }
 }

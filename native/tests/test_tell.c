@@ -274,13 +274,59 @@ static void tell_event_of_one_who_died_in_the_midst_is_not_believed_and_its_numb
         CHECK_EQ(lq_journals_read(&stage.space.journals, row, i, &event), expected[i]);
 }
 
+static void die_while_telling_(void *given)
+{
+    struct stage_ *stage = given;
+    lq_fault_arm("journals_tell:begun", 0, LQ_FAULT_KILL);
+    lq_worker_tell(&stage->worker, LQ_EVENT_LOG, 1, 1, "never");
+}
+
+static void tell_number_of_an_event_is_given_once_whoever_died_with_it(void)
+{
+    struct stage_ stage;
+    struct lq_event event;
+    set_(&stage, 4);
+    uint32_t row = lq_label_row(stage.worker.me);
+    CHECK_EQ(wait_for(in_child(die_while_telling_, &stage), false), 9);
+    lq_worker_tell(&stage.worker, LQ_EVENT_LOG, 1, 1, "now");
+    CHECK_EQ(lq_journals_end(&stage.space.journals, row), 2);
+    CHECK_EQ(lq_journals_read(&stage.space.journals, row, 0, &event), LQ_MISSING);
+    CHECK_EQ(lq_journals_read(&stage.space.journals, row, 1, &event), LQ_OK);
+}
+
+static void die_while_recording_(void *given)
+{
+    struct stage_ *stage = given;
+    struct lq_record record = {.slot = 1};
+    lq_fault_arm("traces_record:begun", 0, LQ_FAULT_KILL);
+    lq_traces_record(&stage->space.traces, stage->worker.me, &record);
+}
+
+static void tell_number_of_a_record_is_given_once_whoever_died_with_it(void)
+{
+    struct stage_ stage;
+    struct lq_record record = {.slot = 2};
+    uint64_t place = 0;
+    uint64_t lost = 0;
+    set_(&stage, 4);
+    uint32_t row = lq_label_row(stage.worker.me);
+    lq_traces_until(&stage.space.traces, UINT64_MAX, lq_now_ns());
+    CHECK_EQ(wait_for(in_child(die_while_recording_, &stage), false), 9);
+    lq_traces_record(&stage.space.traces, stage.worker.me, &record);
+    record.slot = 0;
+    CHECK_EQ(lq_traces_next(&stage.space.traces, row, &place, &record, &lost), LQ_OK);
+    CHECK(record.slot == 2 && lost == 1 && place == 2);
+}
+
 /* What one process writes and another reads: of one letter each, from beginning to end. */
-#define ROUNDS 200000u
+#define SLOWER (LQ_ASAN || LQ_TSAN ? 8u : 1u)
+#define ROUNDS (4000000u / SLOWER)
+#define EVENT_ROUNDS (400000u / SLOWER) /* each looks at the clock */
 
 static void write_events_(struct stage_ *stage)
 {
     char text[LQ_EVENT_TEXT + 1] = {0};
-    for (uint32_t i = 0; i < ROUNDS; i++) {
+    for (uint32_t i = 0; i < EVENT_ROUNDS; i++) {
         memset(text, 'a' + (int)(i % 26), LQ_EVENT_TEXT);
         lq_worker_tell(&stage->worker, LQ_EVENT_LOG, i, i + 1, text);
     }
@@ -844,6 +890,8 @@ const struct lq_case tell_cases[] = {
     RUN(tell_who_recovers_counts_and_tells_what_the_dead_could_not),
     RUN(tell_journal_keeps_the_last_events_of_each_row),
     RUN(tell_event_of_one_who_died_in_the_midst_is_not_believed_and_its_number_not_given_again),
+    RUN_FORKING(tell_number_of_an_event_is_given_once_whoever_died_with_it),
+    RUN_FORKING(tell_number_of_a_record_is_given_once_whoever_died_with_it),
     RUN_FORKING(tell_events_read_beside_their_writer_are_whole),
     RUN_FORKING(tell_notes_read_beside_their_writer_are_whole),
     RUN_FORKING(tell_records_read_beside_their_writer_are_whole_and_none_is_missed_unsaid),
