@@ -177,12 +177,13 @@ class Connection:
             self.hold.call()
 
     def _wait_for_others(self, until: float | None) -> None:
-        """Clients that have attached may have work here as well: it is done like one's own, but no more is taken."""
-        if not self._has_others():
+        """Clients that have attached, workers among them, may have work here as well, also when they are gone: it is
+        done like one's own, but no more is taken."""
+        if not self._has_others() and not self._is_at_work():
             return
         self._space.set_phase(PHASE_DRAINING)
         self.hold.call()
-        while self._space.phase == PHASE_DRAINING and self._has_others() and self._is_at_work():
+        while self._space.phase == PHASE_DRAINING and self._is_at_work():
             left = OTHERS_SECONDS if until is None else until - time.monotonic()
             if left <= 0:
                 return
@@ -194,8 +195,11 @@ class Connection:
         )
 
     def _is_at_work(self) -> bool:
+        """Whether others' tasks are on their way. One's own may be as well: those that were cancelled, until they have
+        ended."""
         slots = self._space.slots()
-        return bool(slots["queued"] or slots["claimed"] or slots["running"])
+        own = 0 if self._has_others() else self.client.pending
+        return slots["queued"] + slots["claimed"] + slots["running"] + (slots["cancelled"] if own else 0) > own
 
     def close_at_exit(self) -> None:
         """The interpreter ends: finish the work, unless it ends because somebody pressed Ctrl-C."""

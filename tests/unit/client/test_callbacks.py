@@ -251,6 +251,17 @@ def test_a_queue_that_is_closed_waits_for_what_runs_next(record: str, monkeypatc
     assert len(lines_of(record)) == 50
 
 
+def test_a_queue_that_is_closed_waits_also_when_the_worker_that_sent_it_is_gone(
+    record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sequels.RECORD, record)
+    with LocalQueue(workers=2, max_tasks_per_child=3, preload=("tests.support.sequels",)) as made:
+        for number in range(60):
+            made.options(on_success=sequels.after).delay(tasks.same, number)
+
+    assert len(lines_of(record)) == 60
+
+
 def test_an_array_that_results_are_written_to_is_handed_on(queue: LocalQueue, record: str) -> None:
     numpy = pytest.importorskip("numpy")
     out = queue.zeros(1000)

@@ -198,6 +198,22 @@ def test_results_of_clients_that_are_gone_are_pushed_out_like_any_other(tmp_path
         audit(queue)
 
 
+def test_an_owner_that_closes_waits_for_tasks_of_clients_that_are_gone(tmp_path: Path, gate: Gate) -> None:
+    record = str(tmp_path / "record")
+    with LocalQueue(workers=1, name="closing") as queue:
+        queue.delay(tasks.slow, gate.path)
+        gate.wait_for_arrivals(1)
+        text = """
+    for number in range(20):
+        q.delay(tasks.record, sys.argv[2], str(number))
+    q.close(wait=False)
+    """
+        said_by_a_guest(tmp_path, queue, text, record)
+        gate.open()
+
+    assert lines_of(record) == [str(number) for number in range(20)]
+
+
 def test_a_lambda_of_a_guest_that_has_left_still_runs(tmp_path: Path, gate: Gate) -> None:
     with LocalQueue(workers=1, name="values") as queue, gate:
         queue.delay(tasks.slow, gate.path)
