@@ -307,7 +307,7 @@ def test_a_lease_is_not_taken_over_to_another_queue_of_that_name():
         held = lease("brief", 1)
     with LocalQueue(workers=1, name="brief") as other:
         assert held.wait(PATIENCE)
-        assert other._space.workers == 1
+        eventually(lambda: other._space.workers == 1)
     held.close()
 
 
@@ -527,5 +527,7 @@ def test_who_asks_and_goes_leaves_nothing(queue, gate):
             connection.connect(address_of("steered"))
             connection.send(ASK + said)
 
-    eventually(lambda: len(os.listdir(f"/proc/{supervisor}/fd")) == before)
+    eventually(
+        lambda: len(os.listdir(f"/proc/{supervisor}/fd")) <= before
+    )  # less: who asked for the facts had not gone
     assert queue.delay(tasks.same, 1).result(PATIENCE) == 1

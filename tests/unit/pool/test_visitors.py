@@ -77,7 +77,7 @@ def test_a_thousand_come_and_go_and_leave_nothing(q):
             if number % 100 == 0:
                 assert client.delay(tasks.same, number).result(PATIENCE) == number
 
-    eventually(lambda: len(os.listdir(f"/proc/{supervisor_of(q)}/fd")) == descriptors)
+    eventually(lambda: len(os.listdir(f"/proc/{supervisor_of(q)}/fd")) <= descriptors)  # less: those of a late start
     audit(q)
 
 
