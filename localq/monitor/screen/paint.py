@@ -197,7 +197,7 @@ def bar(share: float, width: int, glyphs: Glyphs, style: str = ACCENT) -> list[P
 
 def sparkline(values: Sequence[float | None], width: int, glyphs: Glyphs, style: str = ACCENT) -> list[Piece]:
     """The last values, one a character, from zero to the highest of them; blank where there is none."""
-    shown = values[-width:]
+    shown = values[-width:] if width > 0 else ()
     most = max((value for value in shown if value is not None), default=0.0)
     levels = glyphs.levels
     drawn = "".join(

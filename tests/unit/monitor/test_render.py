@@ -209,6 +209,13 @@ def test_a_sparkline_rises_and_falls_with_the_readings() -> None:
     assert "█" in drawn
 
 
+def test_a_sparkline_waits_until_there_is_something_to_compare() -> None:
+    few, more = (text_of(render(scene(BUSY, None, number), 100, 30)) for number in (2, 3))
+
+    assert not set("▂▃▄▅▆▇").intersection(few)
+    assert set("▂▃▄▅▆▇").intersection(more)
+
+
 def test_a_long_path_loses_its_beginning_and_not_the_name() -> None:
     text = shown(BUSY, 80, 24)
 
