@@ -85,7 +85,7 @@ def feed(queue: LocalQueue, seconds: float) -> None:
     """Give it work of all kinds, more at some times than at others."""
     futures: list[TaskFuture[object]] = []
     began = time.monotonic()
-    number = 0
+    number = crashes = 0
     queue.options(priority="high").delay(train_faces, 12, 0.15)
     queue.options(priority="low", queue="nightly").delay(train_faces, 30, 0.12)
     while (passed := time.monotonic() - began) < seconds:
@@ -98,8 +98,9 @@ def feed(queue: LocalQueue, seconds: float) -> None:
                 futures.append(queue.options(queue="mail").delay(send_mail, "anna@example.org"))
             if number % 2 == 0:
                 futures.append(queue.options(queue="nightly", priority="low").delay(index_page, number))
-        if number % 5 == 0 and passed > seconds / 3:
-            queue.options(max_retries=0).delay(convert_video, "birthday.mov")
+        if passed > seconds * (crashes + 1) / 3:
+            crashes += 1
+            queue.delay(convert_video, "birthday.mov")
         time.sleep(1.0)
 
 

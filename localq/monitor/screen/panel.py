@@ -93,7 +93,8 @@ def lines_of(
     entries = entries_of(panel, snapshot, view)
     is_focused = view.panel == panel.name
     first, last = _window(panel, entries, view if is_focused else None, height - 1)
-    said = panel.title(snapshot), _left_out(first, len(entries) - last)
+    left_out = _left_out(first, len(entries) - last)
+    said = panel.title(snapshot), f"{glyphs.dot} {left_out}" if left_out else ""
     lines = [_title(panel, said, view, columns, widths, is_focused, glyphs, width)]
     if not entries:
         sentence = f"none has {view.filter!r} in it" if view.filter and panel.entries(snapshot) else panel.nothing
