@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import click
 
+from localq.cli import QUEUE
+
 __all__ = ["metrics"]
 
 _EXAMPLES = """\b
@@ -24,7 +26,7 @@ Exit status: 0 done, also after Ctrl-C or SIGTERM; 1 the port is taken;
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", type=QUEUE, required=False)
 @click.option(
     "--listen",
     metavar="[HOST:]PORT",

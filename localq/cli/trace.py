@@ -10,6 +10,8 @@ import signal
 
 import click
 
+from localq.cli import QUEUE
+
 __all__ = ["trace"]
 
 _EXAMPLES = """\b
@@ -28,7 +30,7 @@ Exit status: 0 done, also when Ctrl-C or SIGTERM cut it short; 1 the file can't 
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("name")
+@click.argument("name", type=QUEUE)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.0, min_open=True, max=86400.0),

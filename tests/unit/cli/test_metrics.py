@@ -107,7 +107,6 @@ def test_without_any_queue_nothing_is_told():
     ("arguments", "says"),
     [
         (["nowhere"], "no queue named 'nowhere' is running"),
-        (["../x"], "a queue's name has letters"),
         (["--listen", "x"], "--listen wants [HOST:]PORT"),
         (["--listen", "no.such.host.invalid:0"], "can't find host"),
     ],
@@ -118,6 +117,13 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_status(arguments, says):
     assert result.exit_code == 2
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_what_is_no_name_is_a_wrong_call():
+    result = run("../x")
+
+    assert result.exit_code == 2
+    assert "a queue's name has letters" in result.stderr
 
 
 def test_a_port_that_is_taken_is_an_error():
