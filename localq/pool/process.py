@@ -124,6 +124,7 @@ class SupervisorProcess:
 
     def __init__(self, pid: int, tell: int, hear: int) -> None:
         self.pid = pid
+        self._parent = os.getpid()
         self._tell = tell
         self._hear = hear
         self._status: int | None = None
@@ -218,8 +219,9 @@ class SupervisorProcess:
         self.close()
 
     def __del__(self) -> None:
-        """Whoever started it was interrupted before it could keep it."""
-        if getattr(self, "pidfd", -1) >= 0:
+        """Whoever started it was interrupted before it could keep it. (In a child that was forked from its parent it is
+        only a memory.)"""
+        if getattr(self, "pidfd", -1) >= 0 and self._parent == os.getpid():
             self.abandon()
 
     def close(self) -> None:

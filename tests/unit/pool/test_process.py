@@ -224,3 +224,23 @@ def test_the_interpreter_s_options_carry_over(tmp_path):
     )
 
     assert said == "(1, 1)\n"
+
+
+def test_a_forked_child_that_ends_as_programs_do_leaves_its_parents_queue_alone(tmp_path):
+    """It has the parent's objects, and the interpreter ends them one by one."""
+    script = """
+    import os, sys
+    from localq import LocalQueue
+
+    with LocalQueue(workers=1) as q:
+        assert q.delay(abs, -1).result() == 1
+        before = q._connection.hold.supervisor_pid
+        if os.fork() == 0:
+            sys.exit()
+        os.waitpid(-1, 0)
+        assert q.delay(abs, -2).result() == 2
+        assert q._connection.hold.supervisor_pid == before
+    print("well")
+    """
+
+    assert run_script(tmp_path, script) == "well\n"
