@@ -35,6 +35,7 @@ RENEWED = 1.0  # seconds between two such wishes
 PAUSE_LEAST, PAUSE_MOST = 0.001, 0.01  # seconds between two readings: a ring holds some 1,000 records
 MANY = 100  # records of one reading after which the next one is made soon
 MOST_ON_THEIR_WAY = 50_000  # runs whose client may still say that it has the result
+MOST_TEXTS = 1000  # records, that is, before they are written
 LATE = 0.005  # seconds: a record is written just after its result was sent
 
 
@@ -46,9 +47,10 @@ class Trace:
 
     def __init__(self, space: Space, about: About, path: str | os.PathLike[str], concurrency: int = 1) -> None:
         """`space`: mapped for writing. `concurrency`: tasks that one worker may have on their way at once."""
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self._space = space
         self._about = about
+        self._pid = 0  # whose recording it is
         self._has_lanes = concurrency > 1
         self._stop = -1  # an eventfd: a signal's handler may write to it at any moment
         self._thread: Thread | None = None
@@ -96,6 +98,8 @@ class Trace:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Raises OSError: the file could not be written on."""
+        if self._pid != os.getpid():
+            return  # a fork: the recording is the parent's
         assert self._thread is not None
         self.stop()
         self._thread.join()
@@ -106,6 +110,7 @@ class Trace:
     def _begin(self) -> None:
         if self._recording is not None:
             raise LocalqError("this trace was recorded already: ask the queue for another one")
+        self._pid = os.getpid()
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             self._recording = _Recording(self._space, self._about, self.path, self._has_lanes)
@@ -142,6 +147,30 @@ class Trace:
         os.close(stop)
 
 
+class _File:
+    """A text file without a buffer of the interpreter's: that would be written once more by each process that is forked
+    meanwhile, when it ends."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self._texts.append(text)
+        if len(self._texts) >= MOST_TEXTS:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        left = memoryview("".join(self._texts).encode())
+        self._texts.clear()
+        while left:
+            left = left[os.write(self._fd, left) :]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 class _Recording:
     """Reads the rings, and puts together what belongs together: a run, and that its client has the result."""
 
@@ -149,19 +178,23 @@ class _Recording:
         self._space = space
         self._about = about
         self._path = path
-        self._stream = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by `end`
-        self._owner = open_process(about.owner_pid, 0)
+        self._file = _File(path)
         self._lanes: dict[int, Lanes] | None = {} if has_lanes else None
         self._runs: dict[tuple[int, int], tuple[Record, int]] = {}  # and their lanes; the oldest first
         self._received: dict[tuple[int, int], tuple[int, int]] = {}  # came before its run's: client, when
         self._lost = 0
         self._depth = -1, -1  # as written last: queued, running
         self._cursor = bytearray()
-        self._space.trace(self._cursor)  # what others had wanted is not ours
-        meters = space.meters()
-        self._counted = _finished(meters), meters["items"]
         self._wanted_until = 0.0
-        self._want()
+        try:
+            self._owner = open_process(about.owner_pid, 0)
+            space.trace(self._cursor)  # what others had wanted is not ours
+            meters = space.meters()
+            self._counted = _finished(meters), meters["items"]
+            self._want()
+        except BaseException:
+            self._file.close()
+            raise
         self._begin_ns = _native.now_ns()
         self._spent = TimeSpent(self._begin_ns)
         facts: dict[str, object] = {
@@ -170,7 +203,7 @@ class _Recording:
             "python": about.python,
             "started_at": time.time(),
         }
-        self._file = TraceFile(self._stream, about.name, about.owner_pid, self._begin_ns, facts)
+        self._tracks = TraceFile(self._file, about.name, about.owner_pid, self._begin_ns, facts)
 
     @property
     def is_over(self) -> bool:
@@ -186,26 +219,30 @@ class _Recording:
             self._take(Record(*found))
         if lost:
             self._lost += lost
-            self._file.lost(at_ns, lost)
+            self._tracks.lost(at_ns, lost)
         slots = self._space.slots()
         depth = slots["queued"], slots["claimed"] + slots["running"]
         if depth != self._depth:
             self._depth = depth
-            self._file.depth(at_ns, *depth)
+            self._tracks.depth(at_ns, *depth)
+        self._file.flush()
         return len(records) + lost
 
     def end(self) -> TraceSummary:
         """Write the rest, and close the file."""
-        with self._stream:
-            if self._owner is not None:
-                os.close(self._owner)
-                self._owner = None
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+        try:
             if self.go_on():
                 time.sleep(LATE)
                 self.go_on()
             end_ns = _native.now_ns()
             self._write_unfinished(end_ns)
-            self._file.end()
+            self._tracks.end()
+            self._file.flush()
+        finally:
+            self._file.close()
         meters = self._space.meters()
         tasks, items = self._counted
         return self._spent.summary(
@@ -237,7 +274,7 @@ class _Recording:
         lane = 0
         if self._lanes is not None:
             lane = self._lanes.setdefault(record.pid, Lanes()).place(record.taken_ns, record.sent_ns)
-        self._file.run(record, self._space.task_id(*key), lane)
+        self._tracks.run(record, self._space.task_id(*key), lane)
         self._spent.add(record, record.outcome not in _NO_FAILURES)
         early = self._received.pop(key, None)
         if early is not None and early[1] >= record.ended_ns:
@@ -257,7 +294,7 @@ class _Recording:
             del self._received[next(iter(self._received))]
 
     def _finish(self, record: Record, lane: int, client: int, received_ns: int) -> None:
-        self._file.way(record, lane, client, received_ns)
+        self._tracks.way(record, lane, client, received_ns)
         self._spent.add_pickup(record, received_ns)
 
     def _write_unfinished(self, end_ns: int) -> None:
@@ -285,7 +322,7 @@ class _Recording:
                 lane = 0
                 if self._lanes is not None:
                     lane = self._lanes.setdefault(record.pid, Lanes()).place(record.taken_ns, end_ns)
-                self._file.run(record, self._space.task_id(record.slot, record.generation), lane, is_ended=False)
+                self._tracks.run(record, self._space.task_id(record.slot, record.generation), lane, is_ended=False)
                 self._spent.add_busy(record.taken_ns, end_ns)
 
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from localq.monitor.raw import named
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Protocol
+
+    class Writer(Protocol):
+        """As much of a file as is needed."""
+
+        def write(self, text: str, /) -> int: ...
+
 
 __all__ = ["Lanes", "Record", "TraceFile"]
 
@@ -65,7 +71,7 @@ class Lanes:
 class TraceFile:
     """Writes one trace. `begin_ns`: what was before is cut off, so that a task of hours does not hide the rest."""
 
-    def __init__(self, file: TextIO, name: str, pid: int, begin_ns: int, facts: dict[str, object]) -> None:
+    def __init__(self, file: Writer, name: str, pid: int, begin_ns: int, facts: dict[str, object]) -> None:
         self._file = file
         self._pid = pid
         self._begin_ns = begin_ns

@@ -19,7 +19,7 @@ from localq import LocalqError, LocalQueue, QueueClosed, _native
 from localq.monitor.trace import AHEAD
 from tests.support import tasks
 from tests.support.queues import PATIENCE, gate, id_of, wait_until_staffed
-from tests.support.scripts import ROOT, WATCHDOG
+from tests.support.scripts import ROOT, WATCHDOG, run_script
 from tests.support.waiting import Gate, eventually
 
 __all__ = ["gate"]
@@ -193,6 +193,25 @@ def test_an_error_in_the_block_leaves_the_file_whole(tmp_path):
 
     assert len(slices(path, "run")) == 1
     assert trace.summary.failed == 1
+
+
+def test_a_process_that_is_forked_meanwhile_writes_nothing_into_the_file(tmp_path):
+    path = tmp_path / "run.json"
+    script = """
+    import os, sys
+    from localq import LocalQueue
+
+    with LocalQueue(workers=1, name="forks") as q:
+        with q.trace(sys.argv[1]):
+            for _ in range(20):
+                q.delay(abs, -1).result()
+                if os.fork() == 0:
+                    sys.exit()
+                os.waitpid(-1, 0)
+    """
+    run_script(tmp_path, script, str(path))
+
+    assert len(slices(path, "run")) == 20
 
 
 def test_a_closed_queue_is_not_traced(tmp_path):
