@@ -267,7 +267,7 @@ class _Recording:
             if record.received_ns:
                 self._take_pickup(key, record.pid, record.received_ns)
             return
-        if record.ended_ns < self._begin_ns:
+        if record.ended_ns <= self._begin_ns:
             return
         if not record.taken_ns:  # when that was is remembered only while somebody records
             record = record._replace(taken_ns=record.begun_ns)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lanes", "Record", "TraceFile"]
 
-MARK_NS = 100  # how wide moments are drawn: an arrow needs something to begin and end at
+MARK_NS = 1  # how wide moments are: an arrow needs something to begin and end at, and slices that overlap are dropped
 CLIENT = -1  # in place of a lane
 NUMBERS = 1 << 23  # of tracks that are not a process's first: process ids are smaller
 
@@ -95,9 +95,10 @@ class TraceFile:
         if record.kind:
             args += f',"items":{record.items}'
         name = self._name(record.function)
-        text = self._slice('"transfer"', "transfer", track, record.taken_ns, record.begun_ns)
-        text += self._slice(name, "run", track, record.begun_ns, record.ended_ns, args)
-        if is_ended:
+        text = self._slice(name, "run", track, record.begun_ns, record.ended_ns, args)
+        if record.begun_ns > max(record.taken_ns, self._begin_ns):
+            text += self._slice('"transfer"', "transfer", track, record.taken_ns, record.begun_ns)
+        if is_ended and record.sent_ns > record.ended_ns:
             text += self._slice('"return"', "return", track, record.ended_ns, record.sent_ns)
         self._file.write(text)
 
@@ -109,7 +110,9 @@ class TraceFile:
             text += self._slice(name, "submit", track, record.submit_ns, record.submit_ns + MARK_NS)
             text += self._arrow("wait", track, record.submit_ns, worker, record.taken_ns)
         text += self._slice(name, "result", track, received_ns, received_ns + MARK_NS)
-        text += self._arrow("result", worker, max(record.ended_ns, self._begin_ns), track, received_ns)
+        is_sent_later = record.sent_ns > record.ended_ns  # else it leads from the end of the run, not from its return
+        left_ns = record.ended_ns if is_sent_later else max(record.begun_ns, record.ended_ns - 1)
+        text += self._arrow("result", worker, max(left_ns, self._begin_ns), track, received_ns)
         self._file.write(text)
 
     def depth(self, at_ns: int, queued: int, running: int) -> None:
@@ -131,7 +134,7 @@ class TraceFile:
         told = f',"args":{{{args}}}' if args else ""
         return (
             f',\n{{"pid":{self._pid},"tid":{track},"ph":"X","name":{name},"cat":"{category}"'
-            f',"ts":{_us(begin_ns)},"dur":{_us(max(end_ns - begin_ns, 1))}{told}}}'
+            f',"ts":{_us(begin_ns)},"dur":{_us(max(end_ns - begin_ns, 0))}{told}}}'
         )
 
     def _arrow(self, name: str, tail: int, begin_ns: int, head: int, end_ns: int) -> str:

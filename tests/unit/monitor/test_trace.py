@@ -114,8 +114,8 @@ def test_a_task_that_was_taken_before_and_ends_meanwhile_has_no_transfer(tmp_pat
             gate.open()
             future.result(PATIENCE)
 
-    (run,), (transfer,) = slices(path, "run"), slices(path, "transfer")
-    assert transfer["dur"] < run["dur"]
+    (run,) = slices(path, "run")
+    assert not slices(path, "transfer")
     assert run["args"]["wait_us"] >= 0
     (function,) = trace.summary.functions
     assert function.transfer == 0

@@ -71,7 +71,7 @@ def test_a_run_is_three_slices_that_follow_each_other_on_its_workers_track():
     written.file.run(record(), "7-3-1", 0)
 
     events = written.events
-    transfer, run, back = slices(events)
+    transfer, run, back = sorted(slices(events), key=lambda event: event["ts"])
     assert names_of(events, "thread_name") == {300: "worker 300"}
     assert [each["name"] for each in (transfer, run, back)] == ["transfer", "images.shrink", "return"]
     assert [each["ts"] - BEGIN / 1000 for each in (transfer, run, back)] == [6.0, 7.0, 17.0]
@@ -107,6 +107,32 @@ def test_arrows_lead_from_the_client_to_the_run_and_back():
     assert wait[0]["id"] != result[0]["id"]
 
 
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 5), max_size=12))
+def test_slices_of_one_track_follow_each_other_or_lie_in_each_other_and_no_arrow_hangs_in_the_air(steps):
+    """Some readers drop what overlaps otherwise. Whatever takes no time at all, or began before the trace."""
+    written, at = Written(), BEGIN - 5
+    for submitted, taken, begun, ended, sent in steps:
+        times = [at := at + step for step in (submitted, taken, begun, ended, sent)]
+        names = ("submit_ns", "taken_ns", "begun_ns", "ended_ns", "sent_ns")
+        if times[3] > max(times[2], BEGIN):  # the clock is finer than any run
+            run = record(**dict(zip(names, times, strict=True)))
+            written.file.run(run, "7-3-1", 0)
+            written.file.way(run, 0, 100, at := at + 1)
+
+    events = written.events
+    spans = [(each["tid"], ns(each["ts"]), ns(each["ts"]) + ns(each["dur"])) for each in slices(events)]
+    for one, other in itertools.combinations(sorted(spans, key=lambda span: (span[1], -span[2])), 2):
+        if one[0] == other[0]:
+            assert one[2] <= other[1] or other[2] <= one[2]
+    for event in events:
+        if event["ph"] in "sf":
+            assert any(span[0] == event["tid"] and span[1] <= ns(event["ts"]) < span[2] for span in spans)
+
+
+def ns(us: float) -> int:
+    return round(us * 1000)
+
+
 def test_a_process_that_is_client_and_worker_has_two_tracks():
     written = Written()
     written.file.run(record(), "7-3-1", 0)
@@ -126,6 +152,7 @@ def test_a_long_task_is_cut_where_the_trace_begins_and_its_length_is_told():
     events = written.events
     assert min(event["ts"] for event in events if "ts" in event) == BEGIN / 1000
     (run,) = (each for each in slices(events) if each["cat"] == "run")
+    assert not [each for each in slices(events) if each["cat"] == "transfer"]
     assert run["args"]["run_us"] == 1_000_017.0
     assert [event["name"] for event in events if event["ph"] in "sf"] == ["result", "result"]
 
@@ -162,8 +189,8 @@ def test_what_still_runs_has_no_return():
     written.file.run(record(), "7-3-1", 0, is_ended=False)
 
     events = slices(written.events)
-    assert [each["cat"] for each in events] == ["transfer", "run"]
-    assert events[-1]["args"]["outcome"] == "not ended yet"
+    assert {each["cat"] for each in events} == {"transfer", "run"}
+    assert [each["args"]["outcome"] for each in events if "args" in each] == ["not ended yet"]
 
 
 def test_depths_and_losses_are_told():
