@@ -108,12 +108,13 @@ def _began(about: About, now: RawReading) -> int:
 
 def _facts(about: About, now: RawReading, began_ns: int) -> QueueFacts:
     uptime = max(0.0, (now.at_ns - began_ns) / 1e9)
+    supervisor = next((row for row in now.rows if row.role == "supervisor" and not _is_gone(row)), None)
     return QueueFacts(
         name=about.name,
         owner_pid=about.owner_pid,
         owner=about.owner,
         command=about.command,
-        supervisor_pid=next((row.pid for row in now.rows if row.role == "supervisor" and not _is_gone(row)), None),
+        supervisor_pid=supervisor.pid if supervisor else None,
         started_at=now.wall - uptime,
         uptime=uptime,
         python=about.python,
@@ -121,7 +122,12 @@ def _facts(about: About, now: RawReading, began_ns: int) -> QueueFacts:
         phase=PHASES.get(now.phase, "broken"),
         workers=now.workers,
         queues=about.queues,
+        is_supervisor_stopped=supervisor is not None and _is_stopped(supervisor),
     )
+
+
+def _is_stopped(row: Row) -> bool:
+    return row.figures is not None and row.figures.state == "stopped"
 
 
 def _is_gone(row: Row) -> bool:
@@ -247,7 +253,7 @@ def _worker(row: Row, last: Row | None, tasks: list[InHand], at_ns: int, last_ns
 def _state(row: Row, has_task: bool) -> str:
     if _is_gone(row):
         return "dead"
-    if row.figures is not None and row.figures.state == "stopped":
+    if _is_stopped(row):
         return "stopped"
     if not row.ready:
         return "starting"

@@ -52,6 +52,11 @@ def _phase(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
 def _supervisor(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
     if now.queue.supervisor_pid is None and now.queue.phase != "broken":
         yield "There is no supervisor: dead workers are not replaced until its owner has started another one."
+    if now.queue.is_supervisor_stopped:
+        yield (
+            "The supervisor is stopped by a signal: nobody can attach, and time limits do not hold. `kill -CONT"
+            f" {now.queue.supervisor_pid}` lets it go on."
+        )
 
 
 def _workers(now: Snapshot, before: Snapshot | None) -> Iterator[str]:

@@ -42,6 +42,7 @@ class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
     phase: str  # "open", "draining", "stopped" or "broken"
     workers: int  # as many as there should be
     queues: tuple[str, ...]
+    is_supervisor_stopped: bool = False  # by a signal
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ def test_a_busy_queue_that_keeps_up_is_well():
         (raw(9, phase=PHASE_BROKEN), "broken"),
         (raw(9, phase=PHASE_DRAINING, slots={"queued": 4}), "closing: it takes nothing more, and 4 tasks are left"),
         (raw(9, rows=(owner(), worker())), "no supervisor"),
+        (raw(9, rows=(owner(), supervisor(figures=Figures("stopped")))), "supervisor is stopped by a signal"),
         (raw(9, rows=(supervisor(), worker(figures=Figures("stopped")))), "1 worker is stopped by a signal (pid 300)"),
         (raw(9, rows=(owner(), worker(figures=Figures("ended")))), "1 worker ended and was not replaced"),
         (raw(9, rows=(supervisor(),), slots={"queued": 1}), "No worker is there, and 1 task waits"),
