@@ -51,6 +51,7 @@ static void layout_of_the_header_is_pinned(void)
     PIN(lq_header, slots_fresh, 192);
     PIN(lq_header, arena_used, 256);
     PIN(lq_header, functions_used, 264);
+    PIN(lq_header, note_calls, 272);
     PIN(lq_header, bell, 320);
 }
 

@@ -505,15 +505,31 @@ static void tell_who_watches_is_called_for_each_note_and_for_the_end_and_nobody_
         uint32_t index = start_(&stage, 1 + (uint32_t)watched, 0);
         uint32_t task = task_of_(&stage, index);
         uint32_t before = calls_(&stage, index);
+        uint32_t all = lq_space_note_calls(&stage.space);
         if (watched)
             CHECK_EQ(lq_space_watch(&stage.space, index, task), LQ_OK);
         lq_space_note(&stage.space, stage.worker.me, index, task, 0, NULL, 0);
         CHECK_EQ(calls_(&stage, index), before + (watched ? 1 : 0));
+        CHECK_EQ(lq_space_note_calls(&stage.space), all + (watched ? 1 : 0));
         end_(&stage, index, LQ_OUTCOME_SUCCESS);
         CHECK_EQ(calls_(&stage, index), before + (watched ? 2 : 0));
+        CHECK_EQ(lq_space_note_calls(&stage.space), all + (watched ? 2 : 0));
         CHECK_EQ(lq_space_watch(&stage.space, index, task), LQ_MISSING); /* too late */
         CHECK_EQ(lq_space_wait_note(&stage.space, index, task, 0, 0), LQ_OK);
     }
+}
+
+static void tell_who_sleeps_for_several_is_woken_by_any_and_by_the_phase(void)
+{
+    struct stage_ stage;
+    set_(&stage, 4);
+    uint32_t calls = lq_space_note_calls(&stage.space);
+    CHECK_EQ(lq_space_wait_note_calls(&stage.space, calls, 1000000), LQ_TIMEOUT);
+    lq_space_call_all(&stage.space);
+    CHECK_EQ(lq_space_wait_note_calls(&stage.space, calls, 10000000000), LQ_OK);
+    calls = lq_space_note_calls(&stage.space);
+    lq_space_set_phase(&stage.space, LQ_PHASE_STOPPED);
+    CHECK_EQ(lq_space_wait_note_calls(&stage.space, calls, 10000000000), LQ_OK);
 }
 
 static void tell_who_watches_is_called_whoever_ends_the_task(void)
@@ -898,6 +914,7 @@ const struct lq_case tell_cases[] = {
     RUN(tell_note_is_that_of_its_task_alone),
     RUN(tell_note_of_one_who_died_in_the_midst_is_not_believed_and_the_next_one_is),
     RUN(tell_who_watches_is_called_for_each_note_and_for_the_end_and_nobody_else_is),
+    RUN(tell_who_sleeps_for_several_is_woken_by_any_and_by_the_phase),
     RUN(tell_who_watches_is_called_whoever_ends_the_task),
     RUN_FORKING(tell_one_who_can_only_read_sleeps_until_a_note_and_until_the_end),
     RUN(tell_mark_of_one_who_watches_an_earlier_task_does_not_replace_that_of_this_one),
