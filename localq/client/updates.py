@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Updates", "follow_future", "follow_task", "note_of"]
 
 NAP_SECONDS = 1.0  # who has died meanwhile, a queue that broke: nobody may be left to wake us
-SHORT_NAP_SECONDS = 0.05  # nothing wakes us when a call is sent that waited for room
+SHORT_NAP_SECONDS = 0.05  # nothing wakes us when a call is sent that waited for room, say
 BREATHER_SECONDS = 0.002  # between two rounds of the thread: a task that says something all the time has many to say
 ENDS = (TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCELLED, TaskStatus.EVICTED, TaskStatus.EXPIRED)
 
@@ -57,11 +57,12 @@ class _Watching:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._is_watched = False
+        self._since = 0.0
 
     def watch(self, slot: int, generation: int) -> None:
         """From now on. Before anything is read: what comes later is not missed then."""
         if not self._is_watched and generation:
-            self._is_watched = True
+            self._is_watched, self._since = True, time.monotonic()
             self.client.watch(slot, generation)
 
 
@@ -96,8 +97,6 @@ class _OfFuture(_Watching):
 class _OfTask(_Watching):
     """A task that is known by its id only."""
 
-    patience = NAP_SECONDS
-
     def __init__(
         self,
         client: Client,
@@ -112,6 +111,11 @@ class _OfTask(_Watching):
         self._status = status
         self._check = check
         self._last: tuple[float | None, str | None] = (None, None)
+
+    @property
+    def patience(self) -> float:
+        # Who was just about to end it may not have seen that it is watched: that takes a moment.
+        return SHORT_NAP_SECONDS if time.monotonic() - self._since < 2 * SHORT_NAP_SECONDS else NAP_SECONDS
 
     def look(self) -> tuple[TaskStatus, float | None, str | None] | None:
         self.watch(*self._place)
