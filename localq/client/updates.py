@@ -168,8 +168,11 @@ class Updates:
             space.wait_note_calls(calls, self._left())
 
     async def __anext__(self) -> TaskUpdate:
+        from asyncio import sleep
+
         space = self._subject.client.space
         followers: Followers | None = None
+        await sleep(0)  # a task that says something all the time must not keep the loop from everything else
         try:
             while True:
                 calls = space.note_calls

@@ -467,6 +467,29 @@ def test_one_thread_follows_many(q: LocalQueue, gate: Gate) -> None:
     eventually(lambda: count_of_followers() == 0)
 
 
+def test_a_task_that_never_stops_talking_leaves_the_loop_its_turn(q: LocalQueue) -> None:
+    async def follow() -> int:
+        future: TaskFuture[Any] = q.delay(progressing.say_for_ever)
+        updates, turns = future.updates(), 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.ensure_future(count_turns())
+        for _ in range(200):
+            await anext(updates)
+        counting.cancel()
+        future.cancel()
+        async for _ in updates:
+            pass
+        return turns
+
+    assert asyncio.run(follow()) >= 100
+
+
 def test_cancelling_a_coroutine_that_follows_leaves_the_task_alone(q: LocalQueue, gate: Gate) -> None:
     future = q.delay(tasks.slow, gate.path, "done")
 
