@@ -302,9 +302,9 @@ control row_counts_what_others_did lq_space.c tell_sums_stay \
 control name_counted_before_it_is_written lq_meter.c death_at_every \
     's/    LQ_PUT(calls->name_bytes, bytes);\n\(.*\)    lq_store32(&meter->functions, names + 1);\n/    lq_store32(\&meter->functions, names + 1);\n    LQ_PUT(calls->name_bytes, bytes);\n    LQ_FAULT("test:counted");\n\1/'
 control end_that_calls_nobody lq_worker.c tell_who_watches \
-    's/    if (is_watched)\n        lq_note_call([^\n]*\n//'
+    's/    if (is_watched)\n        lq_space_call([^\n]*\n//'
 control end_that_calls_everybody lq_worker.c tell_who_watches_is_called_for_each \
-    's/    if (is_watched)\n        lq_note_call(/    lq_note_call(/'
+    's/    if (is_watched)\n        lq_space_call(/    lq_space_call(/'
 control cancelled_task_calls_nobody lq_client.c tell_who_watches_is_called_whoever \
     's/        lq_space_call_watchers(client->space, index, task_generation);\n//'
 control crash_calls_nobody lq_tell.c "tell_who_recovers tell_who_watches" \
