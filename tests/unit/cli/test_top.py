@@ -152,6 +152,17 @@ def top(busy: LocalQueue) -> Iterator[Terminal]:
         assert terminal.screen.faults == []
 
 
+def choose(top: Terminal, task_id: str) -> None:
+    """Among the running tasks, once it is one."""
+    top.press(f"4/{task_id}\r")
+    top.wait_for(
+        lambda text: "only /" in text and "slow" in text.partition("4 tasks")[2].partition("5 failures")[0],
+        "only that task is listed",
+    )
+    top.press("\x1b[B")
+    top.see("▸")
+
+
 def test_it_shows_a_running_queue_and_q_ends_it(top: Terminal) -> None:
     top.see("slow", "no such picture")
 
@@ -163,10 +174,8 @@ def test_it_shows_a_running_queue_and_q_ends_it(top: Terminal) -> None:
 
 def test_a_task_is_cancelled_from_the_screen(top: Terminal, busy: LocalQueue, gate: Gate) -> None:
     held = busy.delay(tasks.slow, gate.path, 2)
-    top.see("2 of 3 busy")
-    top.press(f"4/{id_of(held)}\r")
-    top.see("only /")
-    top.press("\x1b[Bc")
+    choose(top, id_of(held))
+    top.press("c")
     top.see("Cancel task")
 
     top.press("y")
@@ -178,10 +187,8 @@ def test_a_task_is_cancelled_from_the_screen(top: Terminal, busy: LocalQueue, ga
 
 def test_a_task_is_killed_from_the_screen_with_its_worker(top: Terminal, busy: LocalQueue, gate: Gate) -> None:
     held = busy.delay(tasks.slow, gate.path, 2)
-    top.see("2 of 3 busy")
-    top.press(f"4/{id_of(held)}\r")
-    top.see("only /")
-    top.press("\x1b[BK")
+    choose(top, id_of(held))
+    top.press("K")
     top.see("Kill the worker of task")
 
     top.press("y")
@@ -192,7 +199,10 @@ def test_a_task_is_killed_from_the_screen_with_its_worker(top: Terminal, busy: L
 
 
 def test_the_stack_of_a_running_task_is_shown(top: Terminal) -> None:
-    top.press("4\x1b[Bt")
+    top.press("4")
+    top.wait_for(lambda text: "slow" in text.partition("4 tasks")[2].partition("5 failures")[0], "it is listed")
+
+    top.press("\x1b[Bt")
 
     top.see("tasks.py", "in slow")
 
