@@ -82,12 +82,13 @@ def watch(name: str, seconds: float) -> Watched:
 
 
 def feed(queue: LocalQueue, seconds: float) -> None:
-    """Give it work of all kinds, more at some times than at others."""
-    futures: list[TaskFuture[object]] = []
+    """Give it work of all kinds, more at some times than at others; and take back what is left of it."""
     began = time.monotonic()
     number = crashes = 0
-    queue.options(priority="high").delay(train_faces, 12, 0.15)
-    queue.options(priority="low", queue="nightly").delay(train_faces, 30, 0.12)
+    futures: list[TaskFuture[object]] = [
+        queue.options(priority="high").delay(train_faces, 12, 0.15),
+        queue.options(priority="low", queue="nightly").delay(train_faces, 30, 0.12),
+    ]
     while (passed := time.monotonic() - began) < seconds:
         futures = [future for future in futures if not future.done()]
         while len(futures) < WAITING * (0.5 + passed * 3 % 7 / 10):
@@ -102,6 +103,8 @@ def feed(queue: LocalQueue, seconds: float) -> None:
             crashes += 1
             queue.delay(convert_video, "birthday.mov")
         time.sleep(1.0)
+    for future in futures:
+        future.cancel()
 
 
 def main() -> None:
@@ -118,7 +121,6 @@ def main() -> None:
         given.file.parent.mkdir(parents=True, exist_ok=True)
         picture([watched], str(given.file), SIZE, View())
         feeder.join()
-        queue.close(wait=False, cancel_pending=True)
     print(f"{given.file}: {SIZE[0]} x {SIZE[1]}, {len(watched.history.points) if watched.history else 0} readings")
 
 
