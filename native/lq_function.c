@@ -64,7 +64,7 @@ void lq_functions_name(const struct lq_functions *functions, uint32_t row, const
     memcpy(text, name, kept);
     lq_order_stores(); /* readers must see that the row is WRITING before anything of the new name */
     LQ_PUT(function->name_bytes, kept);
-    lq_copy_relaxed(function->name, text, sizeof text);
+    lq_copy_relaxed(function->name, text, kept);
 }
 
 uint32_t lq_functions_name_of(const struct lq_functions *functions, uint32_t row, uint32_t generation, char name[LQ_FUNCTION_NAME + 1])

@@ -39,7 +39,7 @@ uint32_t lq_meter_function(struct lq_meter *meter, const char *name, uint32_t by
     uint64_t text[(LQ_NAME_BYTES + 4) / 8] = {0};
     memcpy(text, name, bytes);
     LQ_PUT(calls->name_bytes, bytes);
-    lq_copy_relaxed(calls->name, text, sizeof text);
+    lq_copy_relaxed(calls->name, text, bytes);
     LQ_FAULT("meter_function:named");
     lq_store32(&meter->functions, names + 1);
     LQ_FAULT("meter_function:counted");

@@ -29,7 +29,7 @@ void lq_note_write(struct lq_note *note, uint32_t task_generation, uint64_t prog
     LQ_PUT(note->task_generation, task_generation);
     LQ_PUT(note->message_bytes, kept);
     LQ_PUT(note->progress, progress);
-    lq_copy_relaxed(note->message, text, sizeof text);
+    lq_copy_relaxed(note->message, text, kept != LQ_NO_MESSAGE ? kept : 0);
     LQ_FAULT("note_write:filled");
     lq_store32(&note->seq, seq == UINT32_MAX ? 2u : seq + 1);
     LQ_FAULT("note_write:written");

@@ -4,9 +4,6 @@
  */
 #include "lq_tell.h"
 
-#include <stdio.h>
-#include <string.h>
-
 /* Drop the blocks named in the body, as long as the slot's word is still `word`. */
 static void drop_blocks_for_(const struct lq_space *space, lq_label me, uint32_t index, uint64_t word, bool args)
 {
@@ -60,10 +57,8 @@ static void requeue_for_(const struct lq_space *space, lq_label me, uint32_t ind
         LQ_FAULT("recover:requeued");
         recovered->requeued++;
         if (crashes != lq_word_aux(word)) {
-            char text[120];
-            size_t end = strlen(lq_death_in_words(cause & 0xffffu, text, sizeof text));
-            snprintf(text + end, sizeof text - end, "; it runs again");
-            lq_space_tell_again(space, me, &told, text);
+            char text[LQ_DEATH_TEXT];
+            lq_space_tell_again(space, me, &told, lq_death_in_words(cause & 0xffffu, "; it runs again", text));
         }
         settle_queued_(space, index, again);
     }
@@ -71,10 +66,10 @@ static void requeue_for_(const struct lq_space *space, lq_label me, uint32_t ind
 
 static void tell_judged_(const struct lq_space *space, lq_label me, const struct lq_told *told, enum lq_outcome outcome, uint32_t cause)
 {
-    char text[120];
+    char text[LQ_DEATH_TEXT];
     const char *why = outcome == LQ_OUTCOME_CANCELLED ? "it was cancelled, and did not stop"
                       : outcome == LQ_OUTCOME_TIMEOUT ? "it ran longer than it may, and did not stop"
-                                                      : lq_death_in_words(cause & 0xffffu, text, sizeof text);
+                                                      : lq_death_in_words(cause & 0xffffu, "", text);
     lq_space_tell_end(space, me, told, outcome, why);
 }
 

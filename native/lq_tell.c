@@ -2,7 +2,6 @@
 #include "lq_tell.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SLICE_NS 100000000  /* a sleep for a note lasts at most this: who does not watch is not woken */
@@ -62,20 +61,46 @@ void lq_space_tell_again(const struct lq_space *space, lq_label me, const struct
     lq_space_tell(space, me, LQ_EVENT_CRASH, told->pid, told->index, told->task_generation, text);
 }
 
-/* The statuses above those of waitpid: see localq.pool.recovery. */
-const char *lq_death_in_words(uint32_t wait_status, char *text, size_t bytes)
+/* Without the C library: this runs in the midst of recoveries, which are tested instruction by instruction. */
+static char *append_(char *at, const char *text)
 {
-    static const char *const names[32] = {[2] = " (SIGINT)", [3] = " (SIGQUIT)", [4] = " (SIGILL)", [6] = " (SIGABRT)", [7] = " (SIGBUS)",
+    while (*text != 0)
+        *at++ = *text++;
+    *at = 0;
+    return at;
+}
+
+static char *append_number_(char *at, uint32_t number)
+{
+    char digits[12];
+    uint32_t count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    while (count != 0)
+        *at++ = digits[--count];
+    *at = 0;
+    return at;
+}
+
+/* The statuses above those of waitpid: see localq.pool.recovery. */
+const char *lq_death_in_words(uint32_t wait_status, const char *then, char text[LQ_DEATH_TEXT])
+{
+    static const char *const names[16] = {[2] = " (SIGINT)", [3] = " (SIGQUIT)", [4] = " (SIGILL)", [6] = " (SIGABRT)", [7] = " (SIGBUS)",
                                           [8] = " (SIGFPE)", [9] = " (SIGKILL)", [11] = " (SIGSEGV)", [15] = " (SIGTERM)"};
     uint32_t signal = wait_status & 0x7fu;
-    if (wait_status == 0x7f)
-        snprintf(text, bytes, "its worker ended with the supervisor");
-    else if (wait_status == 0x7e)
-        snprintf(text, bytes, "its worker was killed for another task that did not stop");
-    else if (signal != 0)
-        snprintf(text, bytes, "its worker was killed by signal %u%s", signal, signal < 32 && names[signal] != NULL ? names[signal] : "");
-    else
-        snprintf(text, bytes, "its worker exited with status %u", wait_status >> 8 & 0xffu);
+    char *at = text;
+    if (wait_status == 0x7f) {
+        at = append_(at, "its worker ended with the supervisor");
+    } else if (wait_status == 0x7e) {
+        at = append_(at, "its worker was killed for another task that did not stop");
+    } else if (signal != 0) {
+        at = append_number_(append_(at, "its worker was killed by signal "), signal);
+        at = append_(at, signal < 16 && names[signal] != NULL ? names[signal] : "");
+    } else {
+        at = append_number_(append_(at, "its worker exited with status "), wait_status >> 8 & 0xffu);
+    }
+    append_(at, then);
     return text;
 }
 

@@ -35,8 +35,9 @@ static inline struct lq_told lq_told_of(const struct lq_space *space, uint32_t i
 void lq_space_tell_end(const struct lq_space *space, lq_label me, const struct lq_told *told, enum lq_outcome outcome, const char *text);
 /* It runs again, because its worker died. */
 void lq_space_tell_again(const struct lq_space *space, lq_label me, const struct lq_told *told, const char *text);
-/* How a process died, in words: what waitpid said. */
-const char *lq_death_in_words(uint32_t wait_status, char *text, size_t bytes);
+#define LQ_DEATH_TEXT 120u
+/* How a process died, in words: what waitpid said; and `then`, at most 40 bytes, what follows from it. */
+const char *lq_death_in_words(uint32_t wait_status, const char *then, char text[LQ_DEATH_TEXT]);
 
 /* ---- notes, and who watches ---- */
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_worker.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FAIR_EVERY 64u
@@ -17,16 +15,8 @@ enum lq_status lq_worker_init(struct lq_worker *worker, struct lq_space *space, 
 {
     *worker = (struct lq_worker){.space = space, .me = me, .pid = pid, .spin_ns = SPIN_MOST_NS, .nap_ns = NAP_LEAST_NS};
     worker->meter = lq_space_meter(space, me);
-    worker->known = calloc(LQ_FUNCTIONS, sizeof *worker->known);
     worker->ours = lq_mark_create();
-    if (worker->known != NULL && worker->ours != NULL)
-        return LQ_OK;
-    lq_mark_destroy(worker->ours);
-    free(worker->known);
-    worker->ours = NULL;
-    worker->known = NULL;
-    errno = ENOMEM;
-    return LQ_SYSTEM;
+    return worker->ours != NULL ? LQ_OK : LQ_SYSTEM;
 }
 
 bool lq_worker_is_ours(const struct lq_worker *worker)
@@ -42,8 +32,6 @@ void lq_worker_end(struct lq_worker *worker)
     lq_arena_cool(&worker->space->arena, &worker->cache, worker->me);
     lq_mark_destroy(worker->ours);
     worker->ours = NULL;
-    free(worker->known);
-    worker->known = NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------- counting and tracing */
@@ -51,7 +39,7 @@ void lq_worker_end(struct lq_worker *worker)
 /* Where the function of a task is counted. A look-up by its name only when it is first met. */
 static struct lq_calls *calls_of_(struct lq_worker *worker, const struct lq_slot *slot)
 {
-    if (slot->function >= LQ_FUNCTIONS || worker->known == NULL)
+    if (slot->function >= LQ_FUNCTIONS)
         return &worker->meter->calls[0];
     struct lq_known *known = &worker->known[slot->function];
     if (known->entry == 0 || known->generation != slot->function_generation) {

@@ -23,9 +23,9 @@ struct lq_worker {
     uint32_t spin_ns;
     int64_t nap_ns;    /* how long the next sleep lasts at most; doubles while nothing comes */
     struct lq_meter *meter;
-    struct lq_known *known; /* of each row of the function table: which entry of the meter's counts it */
     uint64_t ended_ns; /* while tasks are traced: when the code of the one in hand ended */
     int64_t free_ns;   /* when the last task ended, if no sleep came after it: saves a clock reading */
+    struct lq_known known[LQ_FUNCTIONS]; /* of each row of the function table: which entry of the meter's counts it */
 };
 
 /* LQ_OK; LQ_SYSTEM when private memory can't be had. */
