@@ -292,6 +292,9 @@ class Space:
     def pinned_by(self, row: int) -> tuple[int, int]:
         """(blocks, bytes) that the process of that row of the roster looks at."""
 
+    def arguments(
+        self, index: int, generation: int, most: int = 16384
+    ) -> tuple[int, int, bytes | None, int] | None: ...
     def slots(self) -> dict[str, int]:
         """How many slots are in each state."""
 

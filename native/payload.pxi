@@ -375,8 +375,7 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
     if at == NULL or room < sizeof(Table):
         fail(LQ_CORRUPT, "a payload")
     memcpy(&table, at, sizeof(Table))
-    if (table.total > room or table.parts > (room - sizeof(Table)) // sizeof(Part)
-            or table.head_bytes > table.total or sizeof(Table) + table.parts * sizeof(Part) > table.total - table.head_bytes):
+    if not fits(&table, room):
         fail(LQ_CORRUPT, "a payload")
     whole = pinner.look(block, generation, 0, table.total, LQ_VIEW_COPY_ON_WRITE if mode == LQ_VIEW_SHARED else mode,
                         is_copied or (alone and pinner.is_crowded(room)))
@@ -406,6 +405,23 @@ cdef Incoming receive(Pinner pinner, uint32_t block, uint32_t generation, lq_vie
     i = sizeof(Table) + table.parts * sizeof(Part)
     incoming.head = view[i:i + table.head_bytes]
     return incoming
+
+
+cdef const unsigned char *pickle_in(const unsigned char *at, uint64_t room, uint64_t *length) noexcept:
+    """The pickle of a payload that lies there, for who only looks: whatever may be there by now. NULL: none."""
+    cdef Table table
+    if room < sizeof(Table):
+        return NULL
+    memcpy(&table, at, sizeof(Table))
+    if not fits(&table, room):
+        return NULL
+    length[0] = table.head_bytes
+    return at + sizeof(Table) + table.parts * sizeof(Part)
+
+
+cdef bint fits(const Table *table, uint64_t room) noexcept:
+    return not (table.total > room or table.parts > (room - sizeof(Table)) // sizeof(Part)
+                or table.head_bytes > table.total or sizeof(Table) + table.parts * sizeof(Part) > table.total - table.head_bytes)
 
 
 cdef uint64_t aligned(uint64_t at) noexcept:

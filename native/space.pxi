@@ -327,6 +327,29 @@ cdef class Space:
         lq_space_pinned_by(&self.space, row % LQ_ROWS, &pins, &bytes)
         return pins, bytes
 
+    def arguments(self, uint32_t index, uint32_t generation, uint32_t most=16384):
+        """The arguments of a task as they travel, for people: (kind, format, bytes, size of all). Bytes is None where there are more
+        than `most`; of those with buffers it is the pickle. None when the slot serves another task."""
+        cdef lq_slot copy
+        cdef const unsigned char *at = NULL
+        cdef uint64_t room = LQ_INLINE_BYTES
+        cdef uint64_t length
+        if lq_space_read(&self.space, index, generation, &copy) != LQ_OK:
+            return None
+        at = copy.args
+        length = copy.args_bytes
+        if copy.args_block != LQ_NO_BLOCK:
+            at = lq_space_block(&self.space, copy.args_block, &room)
+        if at == NULL:
+            return None
+        if copy.args_format & BUFFERS:
+            at = pickle_in(at, room, &length)
+        elif length > room:
+            return None
+        told = None if at == NULL or length > most else (<const char *>at)[:length]
+        # Copied first: the block may serve another task by now.
+        return (copy.kind, copy.args_format & FORMATS, told, copy.args_bytes) if lq_space_is_current(&self.space, index, &copy) else None
+
     def slots(self):
         """How many slots are in each state."""
         cdef uint32_t counts[16]

@@ -307,6 +307,7 @@ def _running(about: About, task: InHand, at_ns: int) -> RunningTask:
         message=task.note.message if task.note else None,
         limit=task.limit_ms / 1000 if task.limit_ms else None,
         items=task.items_begun if task.is_chunk else None,
+        arguments=task.arguments,
     )
 
 

@@ -92,6 +92,7 @@ class InHand(msgspec.Struct, frozen=True, kw_only=True):
     is_chunk: bool
     items_begun: int
     note: Note | None = None
+    arguments: str | None = None  # in a line
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ import msgspec
 from localq import _native
 from localq._native import PHASE_STOPPED
 from localq.errors import AttachError
+from localq.monitor.arguments import summary
 from localq.monitor.figures import Kernel, command_of, this_user
 from localq.monitor.interval import MOST_EVENTS, MOST_TASKS, About, snapshot_of
 from localq.monitor.raw import Calls, Entry, Figures, InHand, Meters, Note, RawReading, Row, named
@@ -275,6 +276,7 @@ def _in_hand(space: Space) -> tuple[InHand, ...]:
 
 def _task(space: Space, task: _native._Running, is_shown: bool) -> InHand:
     note = space.notes(task["slot"], task["task_generation"]) if is_shown else None
+    told = space.arguments(task["slot"], task["task_generation"]) if is_shown else None
     return InHand(
         task_id=space.task_id(task["slot"], task["task_generation"]),
         pid=task["pid"],
@@ -289,6 +291,7 @@ def _task(space: Space, task: _native._Running, is_shown: bool) -> InHand:
         is_chunk=task["kind"] != 0,
         items_begun=task["items_begun"],
         note=None if note is None else Note(note[1], note[2]),
+        arguments=summary(told),
     )
 
 

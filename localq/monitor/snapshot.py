@@ -144,6 +144,7 @@ class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None
     limit: float | None  # its time limit
     items: int | None  # of a chunk: begun so far
+    arguments: str | None = None  # in a line, cut; None: not known
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

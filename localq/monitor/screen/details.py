@@ -107,6 +107,7 @@ def _facts(entry: object, snapshot: Snapshot, now: float, glyphs: Glyphs) -> lis
 def _of_task(task: RunningTask, now: float, glyphs: Glyphs) -> list[Fact]:
     facts: list[Fact] = [
         ("function", task.function),
+        ("arguments", "not known" if task.arguments is None else task.arguments or "none"),
         (
             "runs for",
             words.duration(task.seconds)
