@@ -19,6 +19,7 @@ import fcntl, mmap, os, random, signal, struct, sys, time
 
 from localq import LayoutMismatch, LocalQueue, SpaceCorrupt
 from localq._native import Space
+from localq.monitor.arguments import summary
 from tests.support.tasks import fail, same
 
 MEMORY = 16 << 20
@@ -64,7 +65,9 @@ def read_everything(space, rng):
     assert len(space.rows()) < 256
     assert sum(map(sum, space.depths())) <= 8 * 128
     assert sum(space.slots().values()) <= 48
-    space.arena()
+    space.arena(), space.holdings(), space.pinned_by(rng.randrange(256))
+    assert sum(len(events) for events in (space.journal(), space.running())) <= 256 * 32 + 48
+    space.meters(), space.functions(), space.trace(bytearray())
     problem = space.check()
     assert problem is None or problem
     for slot, generation in [*places, (rng.getrandbits(32), 1), (rng.randrange(64), rng.randrange(4))]:
@@ -72,6 +75,8 @@ def read_everything(space, rng):
         if reading is not None:
             assert reading.payload is None or len(reading.payload) <= MEMORY
             [getattr(reading, name) for name in dir(reading) if name[0] != "_"]
+        space.notes(slot, generation), space.gone(slot, generation), space.name_of(slot, generation)
+        summary(space.arguments(slot, generation))
     return problem
 
 
