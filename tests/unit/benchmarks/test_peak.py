@@ -14,7 +14,9 @@ import pytest
 from benchmarks.bench_peak import BENCH
 from benchmarks.measure import ROOT, take_turn
 from benchmarks.terms import Terms
+from tests.support.waiting import eventually
 
+MEGABYTE = 1 << 20
 TERMS = replace(Terms.quick(), workers=2, peak_bytes=20_000_000)
 
 HOLDING = """
@@ -28,25 +30,29 @@ sys.stdin.read()
 
 @pytest.mark.slow
 def test_the_watch_sees_the_memory_of_a_child_and_shared_memory():
-    megabyte = 1 << 20
+    # Shared memory is the whole machine's: what others let go of meanwhile is missing, so it may take another look.
+    eventually(lambda: watched(60 * MEGABYTE, 40 * MEGABYTE) >= 100 * MEGABYTE, within=50.0)
+
+
+def watched(private, shared):
+    """The bytes that the watch sees when a child takes so many for itself, and this process so many to share."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.watch", str(os.getpid())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     ) as watch:  # fmt: skip
         assert watch.stdout is not None
         assert watch.stdout.readline() == "ready\n"
-        holding = [sys.executable, "-c", HOLDING, str(60 * megabyte)]
+        holding = [sys.executable, "-c", HOLDING, str(private)]
         with (
-            mmap.mmap(-1, 40 * megabyte) as shared,
+            mmap.mmap(-1, shared) as memory,
             subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
         ):
-            shared.write(b"x" * (40 * megabyte))
+            memory.write(b"x" * shared)
             assert child.stdout is not None
             child.stdout.readline()
             said, _ = watch.communicate()
             child.communicate()
-
-    assert int(said) >= 100 * megabyte
+    return int(said)
 
 
 @pytest.mark.slow
