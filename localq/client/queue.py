@@ -636,7 +636,8 @@ class LocalQueue:
         Lazy: the iterables are read only a little ahead of what was consumed, so they may be endless. Items travel in
         chunks whose size follows the measured run time; still each item has its own outcome. If a worker dies in a
         chunk, the item that it was running fails and the others of that chunk run again; they also do when what came
-        back can't be rebuilt here, to find which it was (with chunksize=1 none does).
+        back can't be rebuilt here, to find which it was (with chunksize=1 none does). An item that raises is not
+        tried again: `max_retries` is for calls, and for time limits and crashes.
 
         Args:
             iterables: or one async iterable; then only `async for` can read the results.
