@@ -10,6 +10,7 @@ does.
 from __future__ import annotations
 
 import time
+from threading import Lock
 from weakref import WeakSet
 
 from localq.client.options import check_seconds
@@ -224,6 +225,7 @@ class Followers:
         self._landings = client.landings
         self._loop = loop
         self._known: WeakSet[Updates] = WeakSet()
+        self._lock = Lock()  # a WeakSet that grows can't be iterated over
         self._is_running = False
 
     async def wait(self, updates: Updates, calls: int, seconds: float) -> None:
@@ -231,9 +233,11 @@ class Followers:
         from localq.pool.context import this_worker
 
         updates._waiter = waiter = self._loop.create_future()
-        self._known.add(updates)
+        with self._lock:
+            self._known.add(updates)
         self._start()
         if self._space.note_calls != calls:
+            updates._waiter = None
             return
         timer = self._loop.call_later(seconds, _wake, waiter)
         here = this_worker() if updates._subject.client.help is not None else None
@@ -260,7 +264,9 @@ class Followers:
 
     def _behind(self) -> Iterator[Future[None]]:
         """The waiters of those for whom there is something new."""
-        for updates in list(self._known):
+        with self._lock:
+            known = list(self._known)
+        for updates in known:
             waiter = updates._waiter
             if waiter is not None and updates._is_old():
                 yield waiter

@@ -25,6 +25,7 @@ from localq import (
     WorkerCrashed,
     current_task,
 )
+from localq.client.updates import Followers
 from tests.support import progressing, tasks
 from tests.support.queues import PATIENCE, audit, id_of, ready_workers, wait_until_staffed
 from tests.support.scripts import start_script
@@ -465,6 +466,34 @@ def test_one_thread_follows_many(q: LocalQueue, gate: Gate) -> None:
     assert [found[-1][:2] for found in seen[2:]] == [(TaskStatus.SUCCESS, number / 100) for number in range(100)]
     assert {found[-1] for found in seen[:2]} == {(TaskStatus.SUCCESS, 0.5, "half")}
     eventually(lambda: count_of_followers() == 0)
+
+
+def test_who_begins_to_follow_does_not_disturb_the_thread_that_looks(q: LocalQueue, gate: Gate) -> None:
+    future = q.delay(progressing.say_and_wait, gate.path, 0.5, "half")
+    errors: list[RuntimeError] = []
+
+    async def follow() -> None:
+        followers = Followers(q._client, asyncio.get_running_loop())
+        before = q._client.space.note_calls - 1  # something has come since, so that nobody waits
+        kept = [future.updates() for _ in range(200)]
+        for updates in kept:
+            await followers.wait(updates, before, 0)
+
+        def look() -> None:
+            try:
+                for _ in range(3000):
+                    list(followers._behind())
+            except RuntimeError as error:
+                errors.append(error)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        while looking.is_alive():
+            await followers.wait(future.updates(), before, 0)
+
+    asyncio.run(follow())
+    gate.open()
+    assert not errors
 
 
 def test_a_task_that_never_stops_talking_leaves_the_loop_its_turn(q: LocalQueue) -> None:
