@@ -170,9 +170,9 @@ class _Callback:
 
 
 class _Bar:
-    """A rich progress bar that is drawn only when it is told to."""
+    """A rich progress bar that is drawn only when it is told to. When its terminal is gone, the map goes on without."""
 
-    __slots__ = ("_progress", "_row")
+    __slots__ = ("_is_lost", "_progress", "_row")
 
     _progress: Progress
     _row: TaskID
@@ -215,26 +215,43 @@ class _Bar:
             redirect_stdout=sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty(),
         )
         self._row = self._progress.add_task(description, total=total, count="", rate="", failures="")
+        self._is_lost = False
         if starts:
-            self._progress.start()
+            try:
+                self._progress.start()
+            except OSError:
+                self._lose()
+                return
             atexit.register(self._progress.stop)  # of a map that somebody still holds then: the cursor is hidden
 
     def show(self, done: int, failed: int, total: int | None, elapsed_seconds: float) -> None:
-        self._progress.update(
-            self._row,
-            completed=done,
-            count=f"{done:,}" if total is None else f"{done:,}/{total:,}",
-            rate=_rate(done, elapsed_seconds),
-            failures=f"{failed:,} failed" if failed else "",
-            refresh=True,
-        )
+        if self._is_lost:
+            return
+        try:
+            self._progress.update(
+                self._row,
+                completed=done,
+                count=f"{done:,}" if total is None else f"{done:,}/{total:,}",
+                rate=_rate(done, elapsed_seconds),
+                failures=f"{failed:,} failed" if failed else "",
+                refresh=True,
+            )
+        except OSError:
+            self._lose()
 
     def close(self, finished: bool) -> None:
         row = self._progress.tasks[0]
         if finished and row.total is None:
             self._progress.update(self._row, total=row.completed)  # a full bar, instead of a pulse that stands still
-        self._progress.stop()
+        try:
+            self._progress.stop()
+        except OSError:
+            self._is_lost = True
         atexit.unregister(self._progress.stop)
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        self.close(finished=False)
 
     def drawn(self) -> RenderableType:
         return self._progress.get_renderable()

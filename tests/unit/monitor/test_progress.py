@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -99,7 +100,15 @@ class Terminal:
         self._stderr.flush()
         return _drawn(self._reading_end)
 
+    def hang_up(self) -> None:
+        os.close(self._reading_end)
+        self._reading_end = -1
+
     def close(self) -> None:
+        if self._reading_end < 0:
+            with contextlib.suppress(OSError):  # what it still holds
+                self._stderr.close()
+            return
         self._stderr.close()
         os.close(self._reading_end)
 
@@ -303,6 +312,19 @@ def test_bar_appears_on_a_terminal(open_terminal: Callable[[], Terminal], clock:
     output = terminal.output()
     assert "9/9" in _without_escapes(output)
     assert COLOUR.search(output)
+
+
+def test_a_terminal_that_hangs_up_ends_the_bar_and_not_the_map(
+    open_terminal: Callable[[], Terminal], clock: Clock
+) -> None:
+    terminal = open_terminal()
+    with MapProgress(10, progress=True, clock=clock) as progress:
+        progress.advance(1)
+        terminal.hang_up()
+        for _ in range(9):
+            clock.now += SHOW_EVERY_SECONDS
+            progress.advance(1)
+    assert progress.done == 10
 
 
 def test_no_color_is_respected(
