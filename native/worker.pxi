@@ -20,7 +20,7 @@ cdef str said(object error):
     name = type(error).__name__
     try:
         text = str(error)[:400]
-    except Exception:
+    except BaseException:       # SystemExit too: it would end the worker
         text = ""
     return f"{name}: {' '.join(text.split())}" if text else name
 
@@ -777,7 +777,8 @@ cdef class Worker:
         cdef object function = None
         cdef list items, results
         cdef bint star = slot.kind == LQ_KIND_STARCHUNK
-        cdef bint mixed = False
+        cdef object first               # what the first item that failed has raised
+        cdef bint mixed
         cdef uint64_t ran
         if slot.function == LQ_FUNCTION_IN_BAND:
             (items,), _, _, function = self.codec.decode_call(slot.args_format & (FORMATS | BUFFERS), self.arguments_of(slot))
@@ -790,22 +791,38 @@ cdef class Worker:
                 items = self.codec.decode_items(slot.args_format & (FORMATS | BUFFERS), self.arguments_of(slot))
         self.begin(index, slot, 0)
         results = [None] * len(items)
-        mixed = self.run_items(index, function, items, results, star)
+        first = self.run_items(index, function, items, results, star)
+        mixed = first is not None
         self.join()
         self.hand.exposed = False
         self.stay_one()
         lq_worker_count_items(&self.worker, index, len(items))
+        if mixed:
+            self.tell_items(results, first)
+            first = None
         try:
             ran = self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, mixed)
         except MemoryError:
             raise
-        except Exception:       # some item's result can't be encoded: find which, and fail those alone
-            self.finish(index, slot, self.sift(results, mixed), LQ_OUTCOME_SUCCESS, True)
+        except Exception as error:      # some item's result can't be encoded: find which, and fail those alone
+            results = self.sift(results, mixed)
+            if not mixed:
+                self.tell_items(results, error)
+            self.finish(index, slot, results, LQ_OUTCOME_SUCCESS, True)
         return 0
 
-    cdef bint run_items(self, uint32_t index, object function, list items, list results, bint star) except -1:
+    cdef int tell_items(self, list results, object first) except -1:
+        """Some items of a chunk have failed: the chunk has not, so nothing else tells people of it."""
+        cdef Py_ssize_t n = len(results)
+        failed = sum([not ok for ok, _ in results])
+        text = said(first)
+        self.tell(LQ_EVENT_FAILURE, self.hand, text if n == 1 else f"{failed} of {n} items, the first: {text}")
+        return 0
+
+    cdef object run_items(self, uint32_t index, object function, list items, list results, bint star):
+        """What the first item that failed has raised; None: none did."""
         cdef Py_ssize_t i, n = len(items)
-        cdef object result
+        cdef object result, first = None
         cdef bint mixed = False
         for i in range(n):
             lq_worker_begin_item(&self.worker, index, <uint32_t>i)
@@ -824,11 +841,12 @@ cdef class Worker:
                     raise               # not the item's: the whole chunk was told to stop
                 if not mixed:
                     mixed = True
+                    first = error
                     for j in range(i):
                         results[j] = (True, results[j])
                 results[i] = (False, self.codec.encode_error(error))
             items[i] = None
-        return mixed
+        return first
 
     cdef list sift(self, list results, bint mixed):
         """Results of a chunk with those that can't be encoded replaced by their errors. Each value is encoded by itself."""

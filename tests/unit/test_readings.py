@@ -298,16 +298,32 @@ def test_the_journal_tells_crashes_timeouts_and_cancellations(lone, seen, gate):
     assert [event[1:3] for event in cancelled] == [(waits.slot, waits.generation)]
 
 
-def test_an_error_that_can_not_be_shown_is_told_by_its_name(lone, seen):
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit, KeyboardInterrupt])
+def test_an_error_that_can_not_be_shown_is_told_by_its_name(lone, seen, raised):
     class Mute(Exception):
         def __str__(self) -> str:
-            raise RuntimeError
+            raise raised
 
     def fail() -> None:
         raise Mute
 
-    lone.delay(fail).exception(PATIENCE)
+    assert "crash" not in type(lone.delay(fail).exception(PATIENCE)).__name__.lower()
     assert [event[3] for event in events_of(seen, "failure")] == ["Mute"]
+
+
+def test_the_journal_tells_of_items_that_failed_in_a_chunk(lone, seen):
+    found = list(lone.map(tasks.fail_if_odd, range(10), chunksize=5, return_exceptions=True))
+    assert [type(result) is int for result in found] == [True, False] * 5
+    texts = [text for _, _, _, text in events_of(seen, "failure")]
+    assert [text.split(":")[0] for text in texts] == ["2 of 5 items, the first", "3 of 5 items, the first"]
+    assert "1" in texts[0].split(":", 2)[2]
+
+    list(
+        lone.map(
+            lambda number: threading.Lock() if number == 2 else number, range(4), chunksize=4, return_exceptions=True
+        )
+    )
+    assert events_of(seen, "failure")[-1][3].startswith("1 of 4 items, the first: ")
 
 
 def test_the_supervisor_s_side_can_tell_of_others():
