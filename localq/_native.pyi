@@ -338,9 +338,9 @@ class Space:
     def tell(self, label: int, kind: _EventKind, text: str, pid: int = 0) -> None:
         """Append an event to the journal, by the process of that label: its own, or of another of which it knows."""
 
-    def journal(self) -> list[tuple[int, _EventKind, int, int, int, str]]:
-        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text). Task
-        generation 0: of no task."""
+    def journal(self) -> list[tuple[int, _EventKind, int, int, int, str, str | None]]:
+        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text, function).
+        Task generation 0: of no task. Function: the name of the task's, None when it is not known."""
 
     def gone(self, slot: int, task_generation: int) -> Literal["evicted", "expired"] | None:
         """Why the result of that task is not kept any more; None: it is kept, or that is not known."""

@@ -150,6 +150,7 @@ cdef extern from "lq_journal.h" nogil:
         uint32_t slot
         uint32_t task_generation
         uint32_t text_bytes
+        uint32_t calls
         unsigned char *text
     struct lq_journals:
         pass

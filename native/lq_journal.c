@@ -35,6 +35,7 @@ void lq_journals_tell(const struct lq_journals *journals, lq_label me, const str
     LQ_PUT(entry->slot, event->slot);
     LQ_PUT(entry->task_generation, event->task_generation);
     LQ_PUT(entry->text_bytes, kept);
+    LQ_PUT(entry->calls, event->calls);
     lq_copy_relaxed(entry->text, copy, kept); /* rounded up: the rest is what was there before, and not of the text */
     LQ_FAULT("journals_tell:filled");
     lq_store(&entry->seq, 2 * number + 2);

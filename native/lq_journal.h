@@ -35,7 +35,7 @@ struct lq_event {
     uint32_t slot;
     uint32_t task_generation; /* 0: of no task */
     uint32_t text_bytes;
-    uint32_t spare;
+    uint32_t calls;           /* of the task's function, in the meter of this row: names there stay; 0: not known */
     unsigned char text[LQ_EVENT_TEXT]; /* UTF-8 */
     unsigned char end[16];
 };

@@ -25,16 +25,32 @@ struct lq_calls *lq_space_calls(const struct lq_space *space, lq_label me, uint3
     return &meter->calls[lq_meter_function(meter, name, bytes)];
 }
 
-void lq_space_tell(const struct lq_space *space, lq_label me, enum lq_event_kind kind, uint32_t pid, uint32_t index,
-                   uint32_t task_generation, const char *text)
-{
-    struct lq_event event = {.kind = (uint32_t)kind, .pid = pid, .slot = index, .task_generation = task_generation};
-    lq_journals_tell(&space->journals, me, &event, text, strlen(text));
-}
-
 static struct lq_calls *calls_of_(const struct lq_space *space, lq_label me, const struct lq_told *told)
 {
     return lq_space_calls(space, me, told->function, told->function_generation);
+}
+
+static void tell_of_(const struct lq_space *space, lq_label me, enum lq_event_kind kind, const struct lq_told *told,
+                     const struct lq_calls *calls, const char *text)
+{
+    struct lq_event event = {.kind = (uint32_t)kind, .pid = told->pid, .slot = told->index, .task_generation = told->task_generation};
+    event.calls = calls == NULL ? 0 : (uint32_t)(calls - lq_space_meter(space, me)->calls);
+    lq_journals_tell(&space->journals, me, &event, text, strlen(text));
+}
+
+/* The function is looked up as long as the slot still serves that task: whoever published it may be gone soon after. */
+void lq_space_tell(const struct lq_space *space, lq_label me, enum lq_event_kind kind, uint32_t pid, uint32_t index,
+                   uint32_t task_generation, const char *text)
+{
+    struct lq_told told = {.index = index, .task_generation = task_generation, .pid = pid};
+    bool is_known = false;
+    if (task_generation != 0 && index < space->slots.count) {
+        told = lq_told_of(space, index, pid);
+        lq_order_loads();
+        is_known = told.task_generation == task_generation && LQ_GET(lq_space_slot(space, index)->task_generation) == task_generation;
+        told.task_generation = task_generation;
+    }
+    tell_of_(space, me, kind, &told, is_known ? calls_of_(space, me, &told) : NULL, text);
 }
 
 void lq_space_tell_end(const struct lq_space *space, lq_label me, const struct lq_told *told, enum lq_outcome outcome, const char *text)
@@ -44,21 +60,23 @@ void lq_space_tell_end(const struct lq_space *space, lq_label me, const struct l
                               : outcome == LQ_OUTCOME_CANCELLED ? LQ_EVENT_CANCELLED
                                                                 : LQ_EVENT_FAILURE;
     struct lq_meter *meter = lq_space_meter(space, me);
+    struct lq_calls *calls = calls_of_(space, me, told);
     if (outcome == LQ_OUTCOME_CANCELLED) {
         lq_meter_add(meter, LQ_SUM_CANCELLED, 1);
     } else {
         lq_meter_add(meter, LQ_SUM_FAILED, 1);
-        lq_count(&calls_of_(space, me, told)->sums[LQ_CALLS_FAILED], 1);
+        lq_count(&calls->sums[LQ_CALLS_FAILED], 1);
     }
-    lq_space_tell(space, me, kind, told->pid, told->index, told->task_generation, text);
+    tell_of_(space, me, kind, told, calls, text);
     lq_space_call_watchers(space, told->index, told->task_generation);
 }
 
 void lq_space_tell_again(const struct lq_space *space, lq_label me, const struct lq_told *told, const char *text)
 {
+    struct lq_calls *calls = calls_of_(space, me, told);
     lq_meter_add(lq_space_meter(space, me), LQ_SUM_RETRIED, 1);
-    lq_count(&calls_of_(space, me, told)->sums[LQ_CALLS_RETRIED], 1);
-    lq_space_tell(space, me, LQ_EVENT_CRASH, told->pid, told->index, told->task_generation, text);
+    lq_count(&calls->sums[LQ_CALLS_RETRIED], 1);
+    tell_of_(space, me, LQ_EVENT_CRASH, told, calls, text);
 }
 
 /* Without the C library: this runs in the midst of recoveries, which are tested instruction by instruction. */

@@ -469,20 +469,24 @@ cdef class Space:
         lq_journals_tell(&self.space.journals, label, &event, <char *>encoded, len(encoded))
 
     def journal(self):
-        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text). Task generation 0: of no
-        task."""
+        """The latest events of every process, oldest first: (at_ns, kind, pid, slot, task_generation, text, function). Task generation 0:
+        of no task. Function: the name of the task's, None when it is not known."""
         cdef lq_event event
         cdef uint64_t end, number
+        cdef uint64_t sums[16]
+        cdef uint64_t run[128]
+        cdef char name[128]
         found = []
         for row in range(1, LQ_ROWS):
             end = lq_journals_end(&self.space.journals, row)
             number = end - LQ_EVENTS if end > LQ_EVENTS else 0
             while number < end:
                 if lq_journals_read(&self.space.journals, row, number, &event) == LQ_OK:
+                    is_known = event.calls != 0 and lq_meter_read_calls(&self.space.meters[<Py_ssize_t>row], event.calls, sums, run, name)
                     found.append((event.at_ns, EVENT_KINDS[event.kind], event.pid, event.slot, event.task_generation,
-                                  text_of(event.text, event.text_bytes)))
+                                  text_of(event.text, event.text_bytes), name.decode("utf-8", "replace") if is_known else None))
                 number += 1
-        found.sort()
+        found.sort(key=lambda event: event[:6])
         return found
 
     def gone(self, uint32_t slot, uint32_t task_generation):

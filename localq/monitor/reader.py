@@ -303,10 +303,12 @@ def _journal(space: Space) -> tuple[Entry, ...]:
             kind=kind,
             pid=pid,
             task_id=space.task_id(slot, generation) if generation else None,
-            function=named(space.name_of(slot, generation)) if generation else None,
+            function=named(function or space.name_of(slot, generation)) if generation else None,
             text=text,
         )
-        for at_ns, kind, pid, slot, generation, text in latest(reversed(space.journal()), lambda event: event[1])
+        for at_ns, kind, pid, slot, generation, text, function in latest(
+            reversed(space.journal()), lambda event: event[1]
+        )
     )
 
 

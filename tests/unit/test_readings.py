@@ -40,7 +40,7 @@ def calls_of(space: Space, name: str) -> dict[str, object]:
 
 
 def events_of(space: Space, kind: str) -> list[tuple[int, int, int, str]]:
-    return [(pid, slot, task, text) for _, its, pid, slot, task, text in space.journal() if its == kind]
+    return [(pid, slot, task, text) for _, its, pid, slot, task, text, _ in space.journal() if its == kind]
 
 
 # ---- meters
@@ -332,7 +332,7 @@ def test_the_supervisor_s_side_can_tell_of_others():
     space.tell(label, "restart", "worker 12 exited with status 3", 12)
     for number in range(50):
         space.tell(label, "log", f"line {number}")
-    assert [event[1:] for event in space.journal()][-1] == ("log", 0, 0, 0, "line 49")
+    assert [event[1:] for event in space.journal()][-1] == ("log", 0, 0, 0, "line 49", None)
     assert len(space.journal()) == 32
     with pytest.raises(ValueError, match="no kind of event"):
         space.tell(label, "gossip", "")  # type: ignore[arg-type]

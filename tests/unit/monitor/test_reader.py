@@ -106,6 +106,23 @@ def test_a_task_that_kills_its_worker_has_failed():
     assert [event.kind for event in found.failures] == ["crash"]
 
 
+def test_functions_of_failures_are_told_when_the_client_that_sent_them_is_gone():
+    with LocalQueue(workers=1, name="leavers") as q:
+        with LocalQueue.attach("leavers") as client:
+            failed: TaskFuture[object] = client.delay(tasks.fail, "no")
+            assert failed.exception(PATIENCE)
+            crashed = client.delay(tasks.kill_self)
+            assert crashed.exception(PATIENCE)
+        sent = [(future.slot, future.generation) for future in (failed, crashed)]
+        eventually(lambda: all(q._space.name_of(*place) is None for place in sent))
+        found = q.snapshot()
+
+    assert [(event.kind, event.function) for event in found.failures] == [
+        ("crash", "tests.support.tasks.kill_self"),
+        ("failure", "tests.support.tasks.fail"),
+    ]
+
+
 def test_rates_are_those_since_the_last_reading():
     with LocalQueue(workers=1, name="rates") as q:
         for _ in range(10):
