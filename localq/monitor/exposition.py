@@ -125,7 +125,10 @@ class MetricsServer:
         if family not in (AF_INET, AF_INET6):
             raise ConfigError(f"--listen can't listen at {host!r}")
         server = type("_Server", (_Server,), {"address_family": family})
-        self._server: _Server = server((host, port), _handler_of(exposition.text))
+        try:
+            self._server: _Server = server((host, port), _handler_of(exposition.text))
+        except OSError as error:
+            raise OSError(error.errno, f"can't listen at {host} port {port}: {error.strerror}") from None
 
     @property
     def url(self) -> str:

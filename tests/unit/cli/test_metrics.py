@@ -128,10 +128,11 @@ def test_what_is_no_name_is_a_wrong_call():
 
 def test_a_port_that_is_taken_is_an_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("--listen", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        result = run("--listen", str(port))
 
     assert result.exit_code == 1
-    assert "in use" in result.stderr
+    assert f"can't listen at 127.0.0.1 port {port}: Address already in use" in result.stderr
 
 
 @pytest.mark.parametrize(
