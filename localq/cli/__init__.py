@@ -8,7 +8,7 @@ is decided on the floors below; a verb only asks for it and shows it.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -16,7 +16,18 @@ from click.shell_completion import CompletionItem
 from localq import __version__
 from localq.errors import AttachError, ConfigError, LocalqError
 
-__all__ = ["GONE", "INTERRUPTED", "NOT_DONE", "QUEUE", "UNHEALTHY", "WRONG_CALL", "Refusal", "localq", "main"]
+__all__ = [
+    "GONE",
+    "INTERRUPTED",
+    "NOT_DONE",
+    "QUEUE",
+    "UNHEALTHY",
+    "WRONG_CALL",
+    "Refusal",
+    "Seconds",
+    "localq",
+    "main",
+]
 
 UNHEALTHY = 1  # what was asked for was done, and the answer is no
 WRONG_CALL = 2  # it can't be done as asked: what click says of usage errors, too
@@ -100,6 +111,16 @@ class QueueName(_Name):
 
 
 QUEUE = QueueName()
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds. "nan" is none, though it is in every range for click."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 class Verbs(click.Group):

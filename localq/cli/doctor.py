@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from localq import __version__
-from localq.cli import QUEUE, UNHEALTHY
+from localq.cli import QUEUE, UNHEALTHY, Seconds
 
 __all__ = ["doctor"]
 
@@ -32,7 +32,7 @@ Exit status: 0 all are healthy, or there is none; 1 an error was found;
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True, max=3600.0),
+    type=Seconds(min=0.0, min_open=True, max=3600.0),
     default=2.0,
     show_default=True,
     help="Seconds that each queue has to answer (twice), and that an error is looked at before it is believed.",

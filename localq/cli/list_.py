@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from localq.cli import QUEUE, UNHEALTHY
+from localq.cli import QUEUE, UNHEALTHY, Seconds
 
 __all__ = ["list_"]
 
@@ -26,7 +26,7 @@ others are listed; 2 wrong usage, or the one that was asked for is not there.
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True, max=3600.0),
+    type=Seconds(min=0.0, min_open=True, max=3600.0),
     default=5.0,
     show_default=True,
     help="Seconds that each queue has to answer.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import click
 
+from localq.cli import Seconds
+
 __all__ = ["ls"]
 
 _EPILOG = """\b
@@ -27,7 +29,7 @@ Exit status: 0, also when there is none; 2 wrong usage.
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True, max=3600.0),
+    type=Seconds(min=0.0, min_open=True, max=3600.0),
     default=1.0,
     show_default=True,
     help="Seconds that each queue has to answer; all are asked at once.",

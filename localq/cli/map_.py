@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localq.cli import INTERRUPTED, QUEUE, UNHEALTHY, WRONG_CALL, Refusal
+from localq.cli import INTERRUPTED, QUEUE, UNHEALTHY, WRONG_CALL, Refusal, Seconds
 from localq.cli.printer import Printer, say
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ more.
 @click.option("--attach", "attached", type=QUEUE, help="Use the workers of a running queue.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="That one item may take.")
 @click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Try a failed item again so many times.")
-@click.option("--retry-delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Before the first time; doubles.")
+@click.option("--retry-delay", type=Seconds(min=0), metavar="SECONDS", help="Before the first time; doubles.")
 @click.option("--chunksize", type=click.IntRange(min=1), metavar="N", help="Items sent together; else by run time.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, and no summary.")
 def map_(

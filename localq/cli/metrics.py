@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from localq.cli import QUEUE
+from localq.cli import QUEUE, Seconds
 
 __all__ = ["metrics"]
 
@@ -34,7 +34,7 @@ Exit status: 0 done, also after Ctrl-C or SIGTERM; 1 the port is taken;
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True, max=3600.0),
+    type=Seconds(min=0.0, min_open=True, max=3600.0),
     default=2.0,
     show_default=True,
     help="Seconds that each queue has to answer.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from localq.cli import INTERRUPTED, NOT_DONE, QUEUE, WRONG_CALL, Refusal
+from localq.cli import INTERRUPTED, NOT_DONE, QUEUE, WRONG_CALL, Refusal, Seconds
 from localq.json_text import as_json, from_argument, from_json
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option("--countdown", type=float, metavar="SECONDS", help="Do not start it before.")
 @click.option("--ttl", type=float, metavar="SECONDS", help="Drop it, if it has not started by then.")
 @click.option("--wait", is_flag=True, help="Wait for it, and print its result as JSON.")
-@click.option("--wait-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long at most.")
+@click.option("--wait-timeout", type=Seconds(min=0), metavar="SECONDS", help="Wait so long at most.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Ctrl-C while waiting cancels the task. Else it goes on.")
 @click.option("--repr", "with_repr", is_flag=True, help="Print the repr of values that JSON can't carry.")
 @click.option("--json", "as_document", is_flag=True, help="Print one JSON document, for programs.")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from localq.cli import Seconds
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -39,7 +41,7 @@ Exit status: 0; 2 wrong usage, no queue of that name, or none is running.
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1, 60.0),
+    type=Seconds(0.1, 60.0),
     default=1.0,
     show_default=True,
     help="Seconds between two looks; + and - change it.",

@@ -10,7 +10,7 @@ import signal
 
 import click
 
-from localq.cli import QUEUE
+from localq.cli import QUEUE, Seconds
 
 __all__ = ["trace"]
 
@@ -33,7 +33,7 @@ Exit status: 0 done, also when Ctrl-C or SIGTERM cut it short; 1 the file can't 
 @click.argument("name", type=QUEUE)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.0, min_open=True, max=86400.0),
+    type=Seconds(min=0.0, min_open=True, max=86400.0),
     default=5.0,
     show_default=True,
     help="How long to record.",
@@ -48,7 +48,7 @@ Exit status: 0 done, also when Ctrl-C or SIGTERM cut it short; 1 the file can't 
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document, for programs.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True, max=3600.0),
+    type=Seconds(min=0.0, min_open=True, max=3600.0),
     default=5.0,
     show_default=True,
     help="Seconds that the queue has to answer.",

@@ -128,3 +128,23 @@ def test_an_option_may_come_from_the_environment(tmp_path):
         done = execute(tmp_path, "submit", "service", "operator:neg", "3", LOCALQ_SUBMIT_WAIT="1")
 
     assert (done.returncode, done.stdout) == (0, "-3\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "--timeout"),
+        ("list", "--timeout"),
+        ("doctor", "--timeout"),
+        ("metrics", "--timeout"),
+        ("trace", "nobody", "--timeout"),
+        ("trace", "nobody", "--seconds"),
+        ("top", "--once", "--interval"),
+        ("submit", "nobody", "math:sqrt", "--wait-timeout"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_number_of_seconds_is_a_wrong_call(tmp_path, words):
+    done = execute(tmp_path, *words, "nan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'nan' is not a number of seconds" in done.stderr
