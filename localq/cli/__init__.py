@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from localq import __version__
-from localq.errors import AttachError, ConfigError, LocalqError
+from localq.errors import AttachError, ConfigError, LocalqError, QueueClosed
 
 __all__ = [
     "GONE",
@@ -53,7 +53,11 @@ _VERBS = {
     "completion": "Print the script that completes these commands.",
 }
 _TAKEN = ("list", "map")  # words of Python: their modules and functions have an underscore behind
-_STATUSES: tuple[tuple[type[Exception], int], ...] = ((ConfigError, WRONG_CALL), (AttachError, WRONG_CALL))
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigError, WRONG_CALL),
+    (AttachError, WRONG_CALL),
+    (QueueClosed, WRONG_CALL),  # as one that is not there
+)
 
 _EPILOG = """\b
 Examples:

@@ -54,6 +54,20 @@ def test_a_task_lives_on_when_the_command_has_ended_and_its_result_is_kept(queue
     assert (read(queue, task_id).value, read(queue, later).value) == ("value", 1)
 
 
+def test_a_queue_that_is_being_closed_takes_no_task_and_that_is_not_said_of_a_task_that_failed(queue, tmp_path):
+    with Gate(tmp_path) as gate:
+        task_id = submit(tmp_path, "tests.support.tasks:slow", gate.path)[0].strip()
+        gate.wait_for_arrivals(1)
+        queue.close(wait=False)
+
+        out, err = submit(tmp_path, "math:sqrt", "4", status=2)
+
+        assert (out, err.count("\n")) == ("", 1)
+        assert "takes no more calls" in err
+        gate.open()
+        eventually(lambda: queue.get_status(task_id) is not TaskStatus.STARTED)
+
+
 def test_the_function_need_not_be_importable_where_it_is_submitted(tmp_path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "theirs"
     folder.mkdir()
