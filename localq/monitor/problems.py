@@ -21,6 +21,7 @@ STOPS_AFTER = 1.0  # seconds over its limit until a task is told of: it is asked
 MANY_UNREAD = 0.25  # of the capacity, not picked up by one client
 CRASHES = 3  # workers between two readings (or since the queue began): more than one bad task explains
 LONG_WAIT = 10.0  # seconds of work that wait, at the present rate
+SEVERAL = 10  # tasks, of which so many have failed: of fewer it says little
 WAITS_BEYOND = 2  # times as many waiting tasks as there are workers: fewer is what keeps them busy
 
 
@@ -80,7 +81,8 @@ def _workers(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
 def _crashes(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
     crashed = now.restarts.workers_crashed - (before.restarts.workers_crashed if before else 0)
     if crashed >= CRASHES:
-        cause = f" The last: {_sentence(now.restarts.causes[0].text)}" if now.restarts.causes else ""
+        deaths = [event for event in now.restarts.causes if event.text.startswith("worker ")]
+        cause = f" The last: {_sentence(deaths[0].text)}" if deaths else ""
         yield f"{_count(crashed, 'worker')} died within {_time(now.rates.seconds)}.{cause}"
 
 
@@ -137,7 +139,7 @@ def _unread(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
 
 def _failures(now: Snapshot, before: Snapshot | None) -> Iterator[str]:
     done, failed = now.rates.done, now.rates.failed
-    if failed and failed >= done:
+    if failed >= done and (failed + done) * now.rates.seconds >= SEVERAL:
         share = failed / (failed + done)
         last = next((f" The last: {_sentence(event.text)}" for event in now.failures), "")
         yield f"{share:.0%} of the tasks of the last {_time(now.rates.seconds)} failed.{last}"
@@ -195,7 +197,7 @@ def _time(seconds: float) -> str:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 120:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{seconds * 1000:.0f} ms"
 
 
 def _size(count: int) -> str:

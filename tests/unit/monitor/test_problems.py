@@ -53,7 +53,7 @@ def test_a_busy_queue_that_keeps_up_is_well():
         (raw(9, in_hand=(in_hand(limit_ms=2000),)), "Task 0-0-1 (images.shrink) has run 8 s with a limit of 2 s"),
         (raw(9, rows=(owner(unread=250), supervisor())), f"The owner (pid {OWNER}) has not picked up 250"),
         (raw(9, rows=(owner(pid=7, unread=400), supervisor())), "A client (pid 7) has not picked up 400"),
-        (raw(9, meters=counted(done=1, failed=3)), "75% of the tasks of the last 9 s failed"),
+        (raw(9, meters=counted(done=4, failed=12)), "75% of the tasks of the last 9 s failed"),
         (raw(9, tallies={"lines_lost": 2}), "2 lines that tasks wrote were lost"),
     ],
 )
@@ -73,6 +73,7 @@ def test_what_is_wrong_is_said(reading, says):
         raw(9, in_hand=(in_hand(limit_ms=7500),)),
         raw(9, rows=(owner(unread=249), supervisor())),
         raw(9, meters=counted(done=4, failed=3)),
+        raw(9, meters=counted(done=0, failed=9)),
         raw(9, rows=(owner(), supervisor(), worker(figures=Figures("ended")))),
     ],
 )
@@ -107,7 +108,9 @@ def test_a_queue_that_grows_while_all_are_busy_says_how_much_work_waits():
 def test_crashes_are_told_with_the_cause_of_the_last():
     cause = Entry(at_ns=BEGAN, kind="restart", pid=1, task_id=None, function=None, text="worker 1: SIGSEGV")
 
-    (sentence,) = problems(raw(9, tallies={"workers_crashed": 5}, journal=(cause,)))
+    later = Entry(at_ns=BEGAN, kind="restart", pid=0, task_id=None, function=None, text="reload: 2 workers replaced")
+
+    (sentence,) = problems(raw(9, tallies={"workers_crashed": 5}, journal=(later, cause)))
 
     assert sentence == "5 workers died within 9 s. The last: worker 1: SIGSEGV."
 
