@@ -265,9 +265,9 @@ control withdrawn_function_s_block_dropped_before_it_is_signed lq_client.c step_
     's/    lq_store(&function->word, lq_word_as(word, LQ_FUNCTION_WRITING, client->me));\n//'
 
 # --- what processes tell: seqlocks, numbers, one writer
-control event_read_without_a_second_look lq_journal.c tell_events_read \
+control event_read_without_a_second_look lq_journal.c tell_events_read_between \
     's/    if (lq_load_seq(&entry->seq) != 2 \* number + 2)\n        return LQ_MISSING;\n//'
-control event_written_without_saying_so lq_journal.c tell_events_read \
+control event_written_without_saying_so lq_journal.c tell_event_that_the_dead \
     's/    lq_store_relaxed(&entry->seq, 2 \* number + 1);\n//'
 control number_of_an_event_given_twice lq_journal.c tell_number_of_an_event \
     's/    lq_store(end, number + 1);\n    LQ_FAULT("journals_tell:claimed");\n\(.*LQ_FAULT("journals_tell:told");\n\)/    LQ_FAULT("journals_tell:claimed");\n\1    lq_store(end, number + 1);\n/'
@@ -277,9 +277,9 @@ control event_of_any_number lq_journal.c tell_journal_keeps \
     's/if (lq_load(&entry->seq) != 2 \* number + 2)/if (lq_load(\&entry->seq) % 2 != 0)/;s/    if (lq_load_seq(&entry->seq) != 2 \* number + 2)\n        return LQ_MISSING;\n//'
 control event_of_any_length lq_journal.c fuzz_readers_survive_harmed_meters \
     's/ && copy->text_bytes <= LQ_EVENT_TEXT ? LQ_OK/ ? LQ_OK/'
-control note_read_without_a_second_look lq_note.c tell_notes_read \
+control note_read_without_a_second_look lq_note.c tell_notes_read_between \
     's/if (lq_load32_seq(&note->seq) == seen) {/{/'
-control note_written_without_saying_so lq_note.c tell_notes_read \
+control note_written_without_saying_so lq_note.c tell_note_that_the_dead \
     's/    lq_store32_relaxed(&note->seq, seq);\n//'
 control note_of_the_dead_is_believed lq_note.c "tell_note_of_one death_at_every" \
     's/        if ((seen \& 1u) == 0) {\n            lq_copy/        {\n            lq_copy/'
@@ -287,7 +287,7 @@ control note_of_any_task lq_note.c tell_note_is_that_of_its_task \
     's/if (copy->task_generation != task_generation || (/if (((/;s/copy->message_bytes != LQ_NO_MESSAGE))/copy->message_bytes != LQ_NO_MESSAGE)))/'
 control note_by_one_who_has_let_go lq_tell.c tell_note_is_that_of_its_task \
     's/    if (lq_word_state(word) != LQ_SLOT_RUNNING || lq_word_label(word) != me || slot->task_generation != task_generation)\n        return false;\n/    (void)word; (void)me;\n/'
-control record_read_without_a_second_look lq_trace.c tell_records_read \
+control record_read_without_a_second_look lq_trace.c tell_records_read_between \
     's/        if (lq_load_seq(&entry->seq) == 2 \* number + 2)\n//'
 control records_that_are_missed_unsaid lq_trace.c tell_trace_says \
     's/        \*lost += end - LQ_RECORDS - \*place;\n//'

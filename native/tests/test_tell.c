@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What processes tell: meters, events, notes, records; who is woken for it; and what is torn is not believed. */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../lq_text.h"
@@ -294,6 +296,27 @@ static void tell_number_of_an_event_is_given_once_whoever_died_with_it(void)
     CHECK_EQ(lq_journals_read(&stage.space.journals, row, 1, &event), LQ_OK);
 }
 
+static void die_over_an_event_(void *given)
+{
+    struct stage_ *stage = given;
+    lq_fault_arm("journals_tell:filled", 0, LQ_FAULT_KILL);
+    lq_worker_tell(&stage->worker, LQ_EVENT_LOG, 1, 1, "never");
+}
+
+static void tell_event_that_the_dead_had_begun_to_replace_is_not_believed(void)
+{
+    struct stage_ stage;
+    struct lq_event event;
+    set_(&stage, 4);
+    uint32_t row = lq_label_row(stage.worker.me);
+    for (uint32_t i = 0; i < LQ_EVENTS; i++)
+        lq_worker_tell(&stage.worker, LQ_EVENT_LOG, 1, 1, "before");
+    CHECK_EQ(lq_journals_read(&stage.space.journals, row, 0, &event), LQ_OK);
+    CHECK_EQ(wait_for(in_child(die_over_an_event_, &stage), false), 9);
+    CHECK_EQ(lq_journals_read(&stage.space.journals, row, 0, &event), LQ_MISSING); /* half of it is the other one's */
+    CHECK_EQ(lq_journals_read(&stage.space.journals, row, 1, &event), LQ_OK);
+}
+
 static void die_while_recording_(void *given)
 {
     struct stage_ *stage = given;
@@ -323,30 +346,47 @@ static void tell_number_of_a_record_is_given_once_whoever_died_with_it(void)
 #define ROUNDS (4000000u / SLOWER)
 #define EVENT_ROUNDS (400000u / SLOWER) /* each looks at the clock */
 
-static void write_events_(struct stage_ *stage)
+static uint32_t written_; /* by this process, of what it writes */
+
+static void write_event_(struct stage_ *stage)
 {
     char text[LQ_EVENT_TEXT + 1] = {0};
-    for (uint32_t i = 0; i < EVENT_ROUNDS; i++) {
-        memset(text, 'a' + (int)(i % 26), LQ_EVENT_TEXT);
-        lq_worker_tell(&stage->worker, LQ_EVENT_LOG, i, i + 1, text);
-    }
+    uint32_t i = written_++;
+    memset(text, 'a' + (int)(i % 26), LQ_EVENT_TEXT);
+    lq_worker_tell(&stage->worker, LQ_EVENT_LOG, i, i + 1, text);
+}
+
+static void write_note_(struct stage_ *stage)
+{
+    char text[LQ_MESSAGE_BYTES];
+    uint32_t i = written_++;
+    memset(text, 'a' + (int)(i % 26), sizeof text);
+    lq_note_write(&stage->space.notes.notes[3], 9, 'a' + i % 26, text, sizeof text);
+}
+
+static void write_record_(struct stage_ *stage)
+{
+    uint32_t i = ++written_;
+    struct lq_record record = {.slot = i, .task_generation = i, .submit_ns = i, .sent_ns = i, .received_ns = i};
+    lq_traces_record(&stage->space.traces, stage->worker.me, &record);
+}
+
+static void write_events_(struct stage_ *stage)
+{
+    for (uint32_t i = 0; i < EVENT_ROUNDS; i++)
+        write_event_(stage);
 }
 
 static void write_notes_(struct stage_ *stage)
 {
-    char text[LQ_MESSAGE_BYTES];
-    for (uint32_t i = 0; i < ROUNDS; i++) {
-        memset(text, 'a' + (int)(i % 26), sizeof text);
-        lq_note_write(&stage->space.notes.notes[3], 9, 'a' + i % 26, text, sizeof text);
-    }
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        write_note_(stage);
 }
 
 static void write_records_(struct stage_ *stage)
 {
-    for (uint32_t i = 1; i <= ROUNDS; i++) {
-        struct lq_record record = {.slot = i, .task_generation = i, .submit_ns = i, .sent_ns = i, .received_ns = i};
-        lq_traces_record(&stage->space.traces, stage->worker.me, &record);
-    }
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        write_record_(stage);
 }
 
 static bool is_of_one_letter_(const unsigned char *text, uint32_t bytes)
@@ -449,6 +489,57 @@ static void tell_records_read_beside_their_writer_are_whole_and_none_is_missed_u
     printf("        %llu records read, %llu too late\n", (unsigned long long)found, (unsigned long long)lost_);
 }
 
+/* The same where the writer's turn comes between two instructions of the reader: by chance on a busy machine, here always. */
+static struct {
+    struct stage_ stage;
+    void (*write)(struct stage_ *stage);
+    uint32_t times; /* so often that whatever is being read is written over */
+    atomic_uint count;
+} interruption_;
+
+static void interrupt_(int number)
+{
+    (void)number;
+    for (uint32_t i = 0; i < interruption_.times; i++)
+        interruption_.write(&interruption_.stage);
+    atomic_fetch_add(&interruption_.count, 1);
+}
+
+static void read_interrupted_(void (*write)(struct stage_ *stage), uint32_t times, uint64_t (*read)(struct stage_ *stage))
+{
+    long pause_ns = LQ_TSAN || LQ_ASAN ? 200000 : 50000;
+    struct itimerspec often = {{0, pause_ns}, {0, pause_ns}};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct sigaction action = {.sa_handler = interrupt_};
+    timer_t timer;
+    uint64_t found = 0;
+    set_(&interruption_.stage, 4);
+    lq_traces_until(&interruption_.stage.space.traces, UINT64_MAX, lq_now_ns());
+    interruption_.write = write;
+    interruption_.times = times;
+    interrupt_(0); /* so that there is something */
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    CHECK(timer_settime(timer, 0, &often, NULL) == 0);
+    while (atomic_load(&interruption_.count) < (LQ_TSAN || LQ_ASAN ? 1000u : 5000u) || found < 1000)
+        found += read(&interruption_.stage);
+    CHECK(timer_delete(timer) == 0);
+}
+
+static void tell_events_read_between_any_two_instructions_are_whole(void)
+{
+    read_interrupted_(write_event_, LQ_EVENTS, read_events_);
+}
+
+static void tell_notes_read_between_any_two_instructions_are_whole(void)
+{
+    read_interrupted_(write_note_, 1, read_notes_);
+}
+
+static void tell_records_read_between_any_two_instructions_are_whole(void)
+{
+    read_interrupted_(write_record_, LQ_RECORDS, read_records_);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- notes */
 
 static void tell_note_is_that_of_its_task_alone(void)
@@ -489,6 +580,22 @@ static void tell_note_of_one_who_died_in_the_midst_is_not_believed_and_the_next_
     lq_note_write(note, 7, 2, "three", 5);
     CHECK_EQ(lq_note_read(note, 7, &copy, &seq), LQ_OK);
     CHECK(seq == 6 && copy.progress == 2 && memcmp(copy.message, "three", 5) == 0);
+}
+
+static void die_over_a_note_(void *given)
+{
+    lq_fault_arm("note_write:filled", 0, LQ_FAULT_KILL);
+    lq_note_write(given, 7, 2, "never", 5);
+}
+
+static void tell_note_that_the_dead_had_begun_to_replace_is_not_believed(void)
+{
+    struct lq_note *note = shared_memory(sizeof *note);
+    struct lq_note copy;
+    uint32_t seq;
+    lq_note_write(note, 7, 1, "one", 3);
+    CHECK_EQ(wait_for(in_child(die_over_a_note_, note), false), 9);
+    CHECK_EQ(lq_note_read(note, 7, &copy, &seq), LQ_MISSING); /* half of it is the other one's */
 }
 
 /* How often who sleeps for a task was called, as that happened. */
@@ -908,11 +1015,16 @@ const struct lq_case tell_cases[] = {
     RUN(tell_event_of_one_who_died_in_the_midst_is_not_believed_and_its_number_not_given_again),
     RUN_FORKING(tell_number_of_an_event_is_given_once_whoever_died_with_it),
     RUN_FORKING(tell_number_of_a_record_is_given_once_whoever_died_with_it),
+    RUN_FORKING(tell_event_that_the_dead_had_begun_to_replace_is_not_believed),
     RUN_FORKING(tell_events_read_beside_their_writer_are_whole),
+    RUN(tell_events_read_between_any_two_instructions_are_whole),
+    RUN(tell_notes_read_between_any_two_instructions_are_whole),
+    RUN(tell_records_read_between_any_two_instructions_are_whole),
     RUN_FORKING(tell_notes_read_beside_their_writer_are_whole),
     RUN_FORKING(tell_records_read_beside_their_writer_are_whole_and_none_is_missed_unsaid),
     RUN(tell_note_is_that_of_its_task_alone),
     RUN(tell_note_of_one_who_died_in_the_midst_is_not_believed_and_the_next_one_is),
+    RUN_FORKING(tell_note_that_the_dead_had_begun_to_replace_is_not_believed),
     RUN(tell_who_watches_is_called_for_each_note_and_for_the_end_and_nobody_else_is),
     RUN(tell_who_sleeps_for_several_is_woken_by_any_and_by_the_phase),
     RUN(tell_who_watches_is_called_whoever_ends_the_task),
