@@ -33,6 +33,13 @@ RUN = uuid.uuid4().hex
 #: Opened once a process by the interpreter or by a library, and kept on purpose.
 KEPT_OPEN = ("/dev/urandom", "/dev/random")
 
+# Whoever starts the tests in the background of a shell, or by nohup, has them ignore signals that some are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
 failed_key = pytest.StashKey[bool]()
 
 
