@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Long calls that say how far they are: a bar for each, beside each other; and something that happens when one is done.
 
-Shows `current_task().update`, `async for update in future.updates()` and `on_success`. You will see, for each range,
-how many primes it has; on a terminal with a bar that moves while they are counted, elsewhere with a line for each
-quarter.
+Shows `current_task().update`, `async for update in future.updates()` and `on_success`. You will see how many primes
+each range has; on a terminal with a bar that moves while they are counted, elsewhere with a line for each quarter.
 
     python examples/progress_bar.py --ranges 4 --size 300000
 """
