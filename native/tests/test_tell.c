@@ -494,35 +494,42 @@ static struct {
     struct stage_ stage;
     void (*write)(struct stage_ *stage);
     uint32_t times; /* so often that whatever is being read is written over */
+    timer_t timer;
     atomic_uint count;
 } interruption_;
 
+/* Once, so that the reader has its turn however long the writer's took. */
+static void set_timer_(void)
+{
+    struct itimerspec soon = {.it_value = {0, LQ_TSAN || LQ_ASAN ? 200000 : 50000}};
+    CHECK(timer_settime(interruption_.timer, 0, &soon, NULL) == 0);
+}
+
 static void interrupt_(int number)
 {
-    (void)number;
     for (uint32_t i = 0; i < interruption_.times; i++)
         interruption_.write(&interruption_.stage);
     atomic_fetch_add(&interruption_.count, 1);
+    if (number != 0)
+        set_timer_();
 }
 
 static void read_interrupted_(void (*write)(struct stage_ *stage), uint32_t times, uint64_t (*read)(struct stage_ *stage))
 {
-    long pause_ns = LQ_TSAN || LQ_ASAN ? 200000 : 50000;
-    struct itimerspec often = {{0, pause_ns}, {0, pause_ns}};
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
     struct sigaction action = {.sa_handler = interrupt_};
-    timer_t timer;
     uint64_t found = 0;
     set_(&interruption_.stage, 4);
     lq_traces_until(&interruption_.stage.space.traces, UINT64_MAX, lq_now_ns());
     interruption_.write = write;
     interruption_.times = times;
     interrupt_(0); /* so that there is something */
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-    CHECK(timer_settime(timer, 0, &often, NULL) == 0);
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &interruption_.timer) == 0);
+    set_timer_();
     while (atomic_load(&interruption_.count) < (LQ_TSAN || LQ_ASAN ? 1000u : 5000u) || found < 1000)
         found += read(&interruption_.stage);
-    CHECK(timer_delete(timer) == 0);
+    CHECK(timer_delete(interruption_.timer) == 0);
 }
 
 static void tell_events_read_between_any_two_instructions_are_whole(void)
