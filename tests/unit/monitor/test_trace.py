@@ -198,9 +198,10 @@ def test_an_error_in_the_block_leaves_the_file_whole(tmp_path):
 def test_a_process_that_is_forked_meanwhile_writes_nothing_into_the_file(tmp_path):
     path = tmp_path / "run.json"
     script = """
-    import os, sys
+    import os, sys, warnings
     from localq import LocalQueue
 
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside a thread, from 3.12 on: the recorder's
     with LocalQueue(workers=1, name="forks") as q:
         with q.trace(sys.argv[1]):
             for _ in range(20):
