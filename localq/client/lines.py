@@ -11,7 +11,7 @@ from asyncio import get_running_loop
 from collections import deque
 from threading import Condition, Thread
 
-from localq.client.mapping import ChunkSizes, MapResults
+from localq.client.mapping import MapResults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,17 +153,17 @@ def map_lines(
 ) -> LineResults:
     """`call` over the items of the blocks. `total`: how many they are, if that is known."""
     feed: Any = BlockFeed(blocks)
-    return LineResults(
-        view._connection.client,
-        view._submitter,
+    made: LineResults = view._results(
+        LineResults,
         view._connection.resolve(call),
         feed,
-        feed=feed,
+        feed,
+        total=total,
+        chunksize=chunksize,
         star=False,
-        sizes=ChunkSizes(total, view._workers, 1 if view._is_limited else chunksize, view._memory),
-        workers=view._workers,
         ordered=ordered,
         timeout=None,
         return_exceptions=True,
         progress=progress,
     )
+    return made

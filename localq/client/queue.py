@@ -174,7 +174,7 @@ class QueueView:
         progress: bool | ProgressCallback,
         return_exceptions: bool,
     ) -> MapResults[R]:
-        from localq.client.mapping import ChunkSizes, MapResults, items_of
+        from localq.client.mapping import MapResults, items_of
 
         check_whole("chunksize", chunksize, 1)
         check_seconds("timeout", timeout)
@@ -203,21 +203,31 @@ class QueueView:
             make: Any = partial(RowResults, out=self._into.array)
         else:
             entry, make = self._connection.resolve(fn), MapResults
-        made: MapResults[R] = make(
-            client,
-            self._submitter,
+        made: MapResults[R] = self._results(
+            make,
             entry,
             items,
-            feed=feed,
+            feed,
+            total=total,
+            chunksize=chunksize,
             star=star,
-            sizes=ChunkSizes(total, self._workers, 1 if self._is_limited else chunksize, self._memory),
-            workers=self._workers,
             ordered=ordered,
             timeout=timeout,
             return_exceptions=return_exceptions,
             progress=shown,
         )
         return made
+
+    def _results(
+        self, make: Any, entry: Any, items: Any, feed: Any, *, total: int | None, chunksize: int | None, **how: Any
+    ) -> Any:
+        """`make`, a kind of MapResults, of items that are sent with the options of this view, `total` of them."""
+        from localq.client.mapping import ChunkSizes
+
+        sizes = ChunkSizes(total, self._workers, 1 if self._is_limited else chunksize, self._memory)
+        return make(
+            self._connection.client, self._submitter, entry, items, feed=feed, sizes=sizes, workers=self._workers, **how
+        )
 
 
 class LocalQueue:
