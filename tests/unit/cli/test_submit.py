@@ -248,7 +248,7 @@ def test_a_running_and_a_waiting_task_are_cancelled(queue, tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{running.task_id} cancelled\n{waiting.task_id} cancelled\n"
         eventually(lambda: queue.get_status(str(running.task_id)) is TaskStatus.CANCELLED)
-        assert waiting.cancelled()
+        eventually(waiting.cancelled)
 
 
 def test_each_that_was_not_cancelled_says_why(queue, tmp_path):
