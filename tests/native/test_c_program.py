@@ -2,11 +2,13 @@
 """The C test program, one pytest case for each of its own.
 
 The program is built (plain) when this file is collected, because its list of cases is in it; into pytest's cache, so
-that make has little to do the next time. The builds with sanitizers are run whole by `.ci/run`, not here.
+that make has little to do the next time. Processes that share the tests out among them collect at once: one builds, the
+others wait for it. The builds with sanitizers are run whole by `.ci/run`, not here.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -28,7 +30,9 @@ class Program:
         self.cases: list[str] = []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         command = ["make", "--silent", "-C", str(SOURCES), f"BUILD={folder}", str(self.path)]
-        built = subprocess.run(command, env=environment, capture_output=True, text=True)
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            built = subprocess.run(command, env=environment, capture_output=True, text=True)
         if built.returncode:
             self.refusal = f"{' '.join(command)}\n{built.stdout}{built.stderr}"
             return
