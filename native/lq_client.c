@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -506,8 +507,11 @@ static bool spin_(struct lq_client *client, int64_t limit_ns)
             return true;
         }
         lq_relax();
-        if (i % 16 == 0 && lq_now_ns() >= until)
-            break;
+        if (i % 16 == 0) {
+            if (lq_now_ns() >= until)
+                break;
+            sched_yield(); /* to the worker that is waited for, perhaps */
+        }
     }
     client->spin_ns = client->spin_ns / 2 > SPIN_LEAST_NS ? client->spin_ns / 2 : SPIN_LEAST_NS;
     return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lq_worker.h"
 
+#include <sched.h>
 #include <string.h>
 
 #define FAIR_EVERY 64u
@@ -246,7 +247,10 @@ static enum lq_status spin_(struct lq_worker *worker, uint32_t *index)
         status = lq_worker_take_now(worker, index);
         if (status == LQ_OK || (i % 8 == 0 && lq_now_ns() >= until))
             break;
-        lq_relax();
+        if (i % 8 == 0)
+            sched_yield(); /* to the client above all, which this may have displaced: it is who would bring something */
+        else
+            lq_relax();
     }
     lq_bell_clear(bell->spinning, lq_label_row(worker->me));
     if (status == LQ_OK)
