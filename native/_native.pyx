@@ -40,6 +40,11 @@ cdef extern from "Python.h":
     enum:
         METH_FASTCALL
         METH_KEYWORDS
+    int PyObject_GenericSetAttr(object owner, object name, object value) except -1
+    bint PyObject_GC_IsTracked(object value)
+    void PyObject_GC_Track(object value)
+    void PyObject_GC_UnTrack(void *value)
+    bint PyObject_IS_GC(PyObject *value)
     object PyCFunction_NewEx(PyMethodDef *definition, object self, object module)
     object PyObject_CallOneArg(object function, object argument)
 

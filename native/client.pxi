@@ -86,6 +86,17 @@ cdef class Future:
         """`Future[R]` is for type checkers."""
         return cls
 
+    def __setattr__(self, name, value):
+        self.expose()
+        PyObject_GenericSetAttr(self, name, value)
+
+    cdef int expose(self) except -1:
+        """From here on it may be a part of a reference cycle, and Python's collector is to look at it. Until then it refers to its
+        client alone, which knows no future that is done; and a loop that submits many would have them all looked at again and again."""
+        if not PyObject_GC_IsTracked(self):
+            PyObject_GC_Track(self)
+        return 0
+
     @property
     def _watch(self):
         return self.watch
@@ -97,6 +108,7 @@ cdef class Future:
     def _adopt_watch(self, watch):
         """Give it a watch, unless it has one. From then on its client finishes it without being asked. Returns the watch."""
         if self.watch is None:
+            self.expose()
             self.watch = watch
             if self.state == IS_PENDING:
                 self.client.watched += 1
@@ -123,6 +135,7 @@ cdef class Future:
                 self.client.watched -= 1
                 raise
             if self.state == IS_PENDING and self.audience is None:
+                self.expose()
                 self.audience = audience
             else:       # other threads were let in
                 self.client.watched -= 1
@@ -236,10 +249,12 @@ cdef class Future:
             value = self.client.codec.decode_value(format, payload)
         except Exception as error:      # the user's own unpickling code may raise anything
             if self.state == IS_ENCODED:
+                self.expose()
                 self.value = self.client.undecodable(error, self.task_id, self.attempts)
                 self.state = IS_ERROR
             return 0
         if self.state == IS_ENCODED:    # two threads may decode at once: the first one's value stays
+            self.expose()
             self.value = value
             self.state = IS_VALUE
         return 0
@@ -247,6 +262,7 @@ cdef class Future:
     cdef int decode_error(self) except -1:
         error = self.client.codec.decode_error(self.value, self.task_id, self.attempts)
         if self.state == IS_ENCODED_ERROR:
+            self.expose()
             self.value = error
             self.state = IS_ERROR
         return 0
@@ -322,6 +338,8 @@ cdef class Future:
             return False
         if self.generation == 0:
             self.client.unpark(self)
+        if PyObject_IS_GC(<PyObject *>value):
+            self.expose()
         self.value = value
         self.state = state
         if self.watch is not None:
@@ -929,6 +947,7 @@ cdef class Client:
         cdef PyObject *made = (<PyTypeObject *>self.future_type).tp_new(<PyTypeObject *>self.future_type, <PyObject *>NO_ARGS, NULL)
         cdef Future future = <Future>made
         Py_DECREF(future)
+        PyObject_GC_UnTrack(made)       # see Future.expose
         return future
 
     cdef Future send(self, uint32_t index, Options options, FunctionEntry entry):
@@ -973,6 +992,7 @@ cdef class Client:
         future.client = self
         future.entry = entry
         future.state = IS_ERROR
+        future.expose()
         future.value = error
         return future
 
@@ -1171,6 +1191,7 @@ cdef class Client:
         future.client = self
         future.entry = entry
         future.copied = options.copied
+        future.expose()
         future.value = parcel
         future.submit_ns = lq_now_ns()
         if self.unsettled == 0:

@@ -201,6 +201,65 @@ def test_a_future_that_was_dropped_does_not_keep_its_result_alive(q):
     assert dropped() is None
 
 
+def test_python_s_collector_does_not_look_at_futures_that_can_be_in_no_cycle(q):
+    futures = [q.delay(tasks.same, value) for value in (None, 1, "text", b"bytes")]
+    before = [gc.is_tracked(future) for future in futures]
+    for future in futures:
+        future.result(PATIENCE)
+
+    assert before == [False] * 4
+    assert [gc.is_tracked(future) for future in futures] == [False] * 4
+
+
+def _in_its_result(q: LocalQueue) -> TaskFuture[Any]:
+    future = q.delay(tasks.same, [])
+    future.result(PATIENCE).append(future)
+    return future
+
+
+def _in_an_attribute(q: LocalQueue) -> TaskFuture[Any]:
+    future = q.delay(tasks.same, 1)
+    future.me = future  # type: ignore[attr-defined]
+    return future
+
+
+def _in_a_callback(q: LocalQueue) -> TaskFuture[Any]:
+    future = q.delay(tasks.same, 1)
+    future.result(PATIENCE)
+    late: list[TaskFuture[Any]] = [future]
+    future._adopt_watch(late)
+    return future
+
+
+def _in_its_error(q: LocalQueue) -> TaskFuture[Any]:
+    future = q.delay(tasks.fail)
+    error = future.exception(PATIENCE)
+    assert error is not None
+    error.args = (future,)
+    return future
+
+
+def _in_what_waits_for_it(q: LocalQueue) -> TaskFuture[Any]:
+    future = q.delay(tasks.same, [])
+    later = q.delay(tasks.same, future)
+    later.result(PATIENCE).append(later)
+    return later
+
+
+@pytest.mark.parametrize(
+    "closed", [_in_its_result, _in_an_attribute, _in_a_callback, _in_its_error, _in_what_waits_for_it]
+)
+def test_a_future_in_a_reference_cycle_is_collected(q, closed):
+    future = closed(q)
+    future.exception(PATIENCE)
+    gone = weakref.ref(future)
+
+    del future
+    gc.collect()
+
+    assert gone() is None
+
+
 def test_a_dropped_future_s_task_runs_and_its_slot_comes_back(tmp_path):
     with LocalQueue(workers=1, capacity=4) as queue:
         for number in range(50):
