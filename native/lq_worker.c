@@ -179,9 +179,11 @@ static enum lq_status search_(struct lq_worker *worker, uint32_t *index)
                 worker->takes++;
                 /* The next task's lines, while this one runs. */
                 uint64_t next = lq_load_relaxed(lq_ring_cell(ring, lq_load_relaxed(ring->head)));
-                const struct lq_slot *ahead = lq_space_slot(worker->space, (uint32_t)(next & LQ_INDEX_MASK) % worker->space->slots.count);
+                uint32_t number = (uint32_t)(next & LQ_INDEX_MASK);
+                const char *ahead = (const char *)lq_space_slot(worker->space, number < worker->space->slots.count ? number : 0);
                 __builtin_prefetch(ahead, 1);
-                __builtin_prefetch((const char *)ahead + LQ_LINE, 1);
+                __builtin_prefetch(ahead + LQ_LINE, 1);
+                __builtin_prefetch(ahead + 2 * LQ_LINE, 1);
                 return LQ_OK;
             }
         }
