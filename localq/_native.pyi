@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, Literal, Protocol, Self, TypeAlias, Type
 from typing_extensions import Buffer
 
 _R_co = TypeVar("_R_co", covariant=True)
+_ResultsT = TypeVar("_ResultsT", bound="Results")
 
 FORMAT_MSGPACK: Final = 0
 """The format of payloads that this module encodes and decodes by itself; all others are the codec's."""
@@ -660,6 +661,9 @@ class Future(Generic[_R_co]):
 
     def _become(self, state: int, value: object) -> bool:
         """For the watch, under its condition: False when it was done before."""
+
+def iterated_natively(kind: type[_ResultsT]) -> type[_ResultsT]:
+    """For classes derived from Results: `next()` does not look `__next__` up by its name for each result."""
 
 class Results:
     """An iterator over results that come in chunks; localq.client.mapping.MapResults fills it.

@@ -31,6 +31,7 @@ cdef extern from "Python.h":
     PyObject **PySequence_Fast_ITEMS(object sequence)
     ctypedef struct PyTypeObject:
         PyObject *(*tp_new)(PyTypeObject *type, PyObject *args, PyObject *kwargs) except NULL
+        PyObject *(*tp_iternext)(PyObject *iterator) except NULL
     ctypedef object (*PyCFunction)(object, object)
     ctypedef struct PyMethodDef:
         const char *ml_name
@@ -41,6 +42,8 @@ cdef extern from "Python.h":
         METH_FASTCALL
         METH_KEYWORDS
     int PyObject_GenericSetAttr(object owner, object name, object value) except -1
+    PyObject *PyList_GET_ITEM(list items, Py_ssize_t at)
+    void PyList_SET_ITEM(list items, Py_ssize_t at, PyObject *value)
     bint PyObject_GC_IsTracked(object value)
     void PyObject_GC_Track(object value)
     void PyObject_GC_UnTrack(void *value)
@@ -133,6 +136,14 @@ def encode_items(items):
         return out_bytes(&out) if lq_value_encode_items(&out, <PyObject *>items) == LQ_VALUE_OK else None
     finally:
         lq_out_free(&out)
+
+
+cdef inline void replace(list items, Py_ssize_t at, object value) noexcept:
+    """`items[at] = value`, where `at` is known to be within."""
+    cdef PyObject *old = PyList_GET_ITEM(items, at)
+    Py_INCREF(value)
+    PyList_SET_ITEM(items, at, <PyObject *>value)
+    Py_XDECREF(old)
 
 
 cdef object take_ref(PyObject *new):

@@ -478,7 +478,7 @@ cdef extern from "lq_worker.h" nogil:
     uint64_t lq_worker_finish(lq_worker *worker, uint32_t index, lq_outcome outcome, uint8_t format, uint32_t result_bytes)
     void lq_worker_drop(lq_worker *worker, uint32_t index, lq_outcome outcome)
     void lq_worker_requeue(lq_worker *worker, uint32_t index, uint32_t delay_ms)
-    void lq_worker_begin_item(lq_worker *worker, uint32_t index, uint32_t item)
+    void lq_worker_begin_item(lq_slot *slot, uint32_t item)
     void lq_worker_count_items(lq_worker *worker, uint32_t index, uint64_t items)
     void lq_worker_count_retry(lq_worker *worker, uint32_t index)
     void lq_worker_end_code(lq_worker *worker)

@@ -471,11 +471,6 @@ uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outc
     return ran;
 }
 
-void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item)
-{
-    lq_store32_relaxed(&lq_space_slot(worker->space, index)->items_begun, item + 1);
-}
-
 void lq_worker_count_items(struct lq_worker *worker, uint32_t index, uint64_t items)
 {
     lq_meter_add(worker->meter, LQ_SUM_ITEMS, items);

@@ -64,8 +64,12 @@ enum lq_status lq_worker_store_result(struct lq_worker *worker, uint32_t index, 
 uint64_t lq_worker_finish(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome, uint8_t format, uint32_t result_bytes);
 /* CLAIMED or RUNNING -> DONE without a result; the client is told how it ended. */
 void lq_worker_drop(struct lq_worker *worker, uint32_t index, enum lq_outcome outcome);
-/* Item number `item` of a chunk begins. */
-void lq_worker_begin_item(struct lq_worker *worker, uint32_t index, uint32_t item);
+/* Item number `item` of the chunk in hand begins. */
+static inline void lq_worker_begin_item(struct lq_slot *slot, uint32_t item)
+{
+    lq_store32_relaxed(&slot->items_begun, item + 1);
+}
+
 /* The task in hand is a map chunk, of which so many items were run. */
 void lq_worker_count_items(struct lq_worker *worker, uint32_t index, uint64_t items);
 /* The task in hand has failed, and is about to be requeued for another try. */

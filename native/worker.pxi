@@ -820,33 +820,46 @@ cdef class Worker:
         return 0
 
     cdef object run_items(self, uint32_t index, object function, list items, list results, bint star):
-        """What the first item that failed has raised; None: none did."""
-        cdef Py_ssize_t i, n = len(items)
-        cdef object result, first = None
-        cdef bint mixed = False
-        for i in range(n):
-            lq_worker_begin_item(&self.worker, index, <uint32_t>i)
+        """What the first item that failed has raised; None: none did. Then `results` holds (ok, value or error) pairs."""
+        cdef Py_ssize_t at = 0, i
+        cdef object first = None
+        cdef dict errors = {}
+        while at < len(items):
             try:
-                if star:
-                    result = PyObject_Call(function, tuple(items[i]), NULL)
-                else:
-                    result = PyObject_CallOneArg(function, items[i])
-                if PyCoro_CheckExact(result):
-                    result = self.see_through(result)
-                self.join()
-                results[i] = (True, result) if mixed else result
+                self.run_until_one_fails(index, function, items, results, star, &at)
             except BaseException as error:
                 self.join()
                 if self.hand.told or isinstance(error, _Withdraw):
                     raise               # not the item's: the whole chunk was told to stop
-                if not mixed:
-                    mixed = True
+                if first is None:
                     first = error
-                    for j in range(i):
-                        results[j] = (True, results[j])
-                results[i] = (False, self.codec.encode_error(error))
-            items[i] = None
+                errors[at] = self.codec.encode_error(error)
+                items[at] = None
+                at += 1
+        if first is not None:
+            for i in range(len(results)):
+                results[i] = (False, errors[i]) if i in errors else (True, results[i])
         return first
+
+    cdef int run_until_one_fails(self, uint32_t index, object function, list items, list results, bint star, Py_ssize_t *at) except -1:
+        """From item `at` on; when one raises, `at` is its number. Apart from what sees to errors: that costs as much as an item."""
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef Py_ssize_t n = len(items)
+        cdef object result
+        while at[0] < n:
+            lq_worker_begin_item(slot, <uint32_t>at[0])
+            if star:
+                result = PyObject_Call(function, tuple(<object>PyList_GET_ITEM(items, at[0])), NULL)
+            else:
+                result = PyObject_CallOneArg(function, <object>PyList_GET_ITEM(items, at[0]))
+            if PyCoro_CheckExact(result):
+                result = self.see_through(result)
+            if self.helper != 0:
+                self.join()
+            replace(results, at[0], result)
+            replace(items, at[0], None)
+            at[0] += 1
+        return 0
 
     cdef list sift(self, list results, bint mixed):
         """Results of a chunk with those that can't be encoded replaced by their errors. Each value is encoded by itself."""

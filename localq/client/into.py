@@ -7,6 +7,7 @@ The array lies in the arena, so a worker writes where the client reads.
 
 from __future__ import annotations
 
+from localq import _native
 from localq.client.mapping import MapResults
 from localq.errors import ConfigError
 from localq.shared import write_array
@@ -48,6 +49,7 @@ class IntoRows:
         return row
 
 
+@_native.iterated_natively
 class RowResults(MapResults["Any"]):
     """What `map(out=...)` returns: the rows of the array, as they are written."""
 

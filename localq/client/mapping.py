@@ -91,6 +91,7 @@ class _Chunk:
         self.is_expected = False  # by an event loop
 
 
+@_native.iterated_natively
 class MapResults(_native.Results, Generic[R]):
     """The iterator that `map` returns. An item's error is raised in its place; the iteration can go on after it.
 
