@@ -72,12 +72,12 @@ enum lq_status lq_segment_open(struct lq_segment *segment, int fd, int writable)
     int seals = fcntl(fd, F_GET_SEALS);
     bool known = seals >= 0 || errno == EINVAL; /* EINVAL: a file that has none */
     bool sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
-    if (!sealed || fstat(fd, &facts) != 0 || facts.st_size <= 0) {
+    if (!sealed || fstat(fd, &facts) != 0 || facts.st_size <= 0 || (uint64_t)facts.st_size > LQ_SEGMENT_MOST) {
         int reason = errno;
         close(fd);
         *segment = (struct lq_segment){.fd = -1};
         errno = reason;
-        return known ? LQ_CORRUPT : LQ_SYSTEM; /* not ours, or nothing in it: no Space */
+        return known ? LQ_CORRUPT : LQ_SYSTEM; /* not ours, nothing in it, or more than can be: no Space */
     }
     segment->bytes = (size_t)facts.st_size;
     return map_(segment, writable);

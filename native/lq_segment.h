@@ -12,6 +12,8 @@
 
 #include "lq_status.h"
 
+#define LQ_SEGMENT_MOST (1ull << 39) /* bytes: no segment of a Space is longer, and there may be no address space to map one that is */
+
 struct lq_segment {
     unsigned char *base;
     size_t bytes;

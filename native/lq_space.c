@@ -167,6 +167,8 @@ enum lq_status lq_space_verify(const struct lq_space *space, struct lq_header *h
     return LQ_OK;
 }
 
+_Static_assert((uint64_t)LQ_MAX_SPANS << LQ_SPAN_ORDER <= LQ_SEGMENT_MOST, "the largest arena is a segment");
+
 enum lq_status lq_space_open(struct lq_space *space, int control_fd, int payload_fd, int writable)
 {
     struct lq_header header;
