@@ -632,6 +632,10 @@ class Future(Generic[_R_co]):
         """Whether its worker has seen to the task that shall run next; see localq.client.callbacks."""
 
     @property
+    def _options(self) -> Options | None:
+        """What it was submitted with, until it is done. Who submits all with options of its own knows them by these."""
+
+    @property
     def _function(self) -> Callable[..., object] | str | None:
         """What was submitted, until it is done."""
 

@@ -73,8 +73,7 @@ cdef class Future:
     cdef readonly uint32_t slot, generation
     cdef readonly uint32_t attempts, worker_pid
     cdef readonly uint64_t submit_ns, start_ns, done_ns
-    cdef bint keeps_running           # cancel() leaves it alone once it runs
-    cdef bint copied                  # its result is to be a private copy, not a view
+    cdef Options options              # it was submitted with, while it is pending
     cdef readonly bint mixed          # a chunk in which some items failed
     cdef readonly uint32_t items_begun  # of a chunk, in its last run
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
@@ -143,6 +142,11 @@ cdef class Future:
             return False
         self.audience.append(who)
         return True
+
+    @property
+    def _options(self):
+        """What it was submitted with, until it is done. Who submits all with options of its own knows them by these."""
+        return self.options
 
     @property
     def _function(self):
@@ -342,6 +346,7 @@ cdef class Future:
             self.expose()
         self.value = value
         self.state = state
+        self.options = None
         if self.watch is not None:
             self.client.watched -= 1
         if self.audience is not None:
@@ -969,8 +974,7 @@ cdef class Client:
         future.slot = index
         future.generation = slot.task_generation
         future.entry = entry
-        future.keeps_running = options.keeps_running
-        future.copied = options.copied
+        future.options = options
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
         try:
@@ -1198,7 +1202,7 @@ cdef class Client:
         parcel.options, parcel.kind = options, kind
         future.client = self
         future.entry = entry
-        future.copied = options.copied
+        future.options = options
         future.expose()
         future.value = parcel
         future.submit_ns = lq_now_ns()
@@ -1545,7 +1549,7 @@ cdef class Client:
                     value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
                 elif slot.result_format & BUFFERS:
                     state = IS_ENCODED
-                    value = (slot.result_format & (FORMATS | BUFFERS), self.receive_result(slot, future.copied))
+                    value = (slot.result_format & (FORMATS | BUFFERS), self.receive_result(slot, future.options.copied))
                 else:
                     state = IS_ENCODED
                     value = (slot.result_format & FORMATS, self.result_bytes(slot))
@@ -1693,7 +1697,7 @@ cdef class Client:
         if future.is_parked():
             future.settle(IS_CANCELLED, None)
             return future.state == IS_CANCELLED
-        if future.keeps_running:
+        if future.options is not None and future.options.keeps_running:
             return self.withdraw(future)
         if not self.stop(future.slot, future.generation):
             return False

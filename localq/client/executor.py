@@ -99,7 +99,6 @@ class LocalExecutor(QueueExecutor):
             queue = LocalQueue(start_method="fork", **options)
         self._queue: LocalQueue | None = queue
         super().__init__(queue._executor_view(), queue.config.workers)
-        self._mine = None
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and end the workers when the rest is done. May be called again.

@@ -89,6 +89,11 @@ class QueueView:
         if callbacks is not None:
             self.delay = callbacks.delay_with(self._submitter, queue._connection)  # type: ignore[method-assign]
 
+    def _pending(self) -> list[_native.Future[Any]]:
+        """What was submitted with these very options, and is not done."""
+        futures, options = self._connection.client.pending_futures(), self._submitter.options
+        return [future for future in futures if future._options is options and not future.done()]
+
     if TYPE_CHECKING:
 
         @overload  # a future or a SharedRef stands for its value: checkers can follow that for two arguments

@@ -13,7 +13,6 @@ from concurrent.futures import CancelledError, Executor
 from itertools import islice
 from operator import call
 from threading import main_thread
-from weakref import ref
 
 from localq.errors import QueueClosed, SerializationError
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
+    from localq._native import Future
     from localq.client.future import TaskFuture
     from localq.client.queue import QueueView
 
@@ -38,8 +38,7 @@ class QueueExecutor(Executor):
     def __init__(self, view: QueueView, workers: int) -> None:
         self._view: QueueView | None = view  # None after shutdown
         self._max_workers = workers  # hosts such as Dask look for it under this name
-        # What was submitted here, as long as anybody has it; what is not done, the queue has. None: all is from here.
-        self._mine: set[ref[TaskFuture[Any]]] | None = set()
+        self._left: list[Future[Any]] = []  # after shutdown: what was not done then
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
         """Have `fn(*args, **kwargs)` called in a worker, and return its future at once.
@@ -64,8 +63,6 @@ class QueueExecutor(Executor):
             raise RuntimeError("cannot schedule new futures after interpreter shutdown") from closed
         except SerializationError:  # of the function: as an argument it fails its future instead of this call
             return self.submit(call, called, *args, **kwargs)  # type: ignore[arg-type]
-        if self._mine is not None:
-            self._mine.add(ref(future, self._mine.discard))
         return future
 
     def map(
@@ -117,15 +114,16 @@ class QueueExecutor(Executor):
             wait: until every task that was submitted here is done.
             cancel_futures: cancel those that have not started.
         """
-        self._view = None
-        known = [future() for future in list(self._mine or ())]
-        pending = [future for future in known if future is not None and not future.done()]
+        view, self._view = self._view, None
+        if view is not None:
+            self._left = view._pending()
         if cancel_futures:
-            for future in pending:
+            for future in self._left:
                 future.cancel()
         if wait:
-            for future in pending:
+            for future in self._left:
                 _wait(future)
+            self._left = []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -179,7 +177,7 @@ def _flat(chunks: Iterator[list[Any]]) -> Iterator[Any]:
             yield chunk.pop()
 
 
-def _wait(future: TaskFuture[Any]) -> None:
+def _wait(future: Future[Any]) -> None:
     try:
         future.exception()
     except CancelledError:

@@ -1081,13 +1081,44 @@ def test_an_executor_on_a_queue_cancels_its_own_tasks_only(q, tmp_path):
         assert (held.result(PATIENCE), others.result(PATIENCE)) == (None, 3)
 
 
-def test_an_executor_on_a_queue_forgets_futures_that_nobody_has(q):
+def test_an_executor_on_a_queue_keeps_no_future_alive_that_nobody_has(q):
     executor = q.executor()
-    for _ in range(100):
-        executor.submit(tasks.noop).result(PATIENCE)
+    future = executor.submit(tasks.same, {1})
+    future.result(PATIENCE)
+    gone = weakref.ref(future)
 
-    assert executor._mine is not None
-    assert len(executor._mine) <= 1
+    del future
+    gc.collect()
+
+    assert gone() is None
+
+
+def test_an_executor_on_a_queue_waits_at_its_second_shutdown_for_what_it_left_at_the_first(q, tmp_path):
+    executor = q.executor()
+    with Gate(tmp_path) as gate:
+        future = executor.submit(tasks.slow, gate.path)
+        gate.wait_for_arrivals(1)
+        executor.shutdown(wait=False)
+        left = future.done()
+        gate.open()
+
+        executor.shutdown()
+
+    assert (left, future.done()) == (False, True)
+
+
+def test_a_task_of_an_executor_that_had_to_wait_for_room_is_left_alone_once_it_runs(tmp_path):
+    with LocalQueue(workers=1, capacity=1) as queue, Gate(tmp_path) as gate:
+        executor = queue.executor()
+        first = executor.submit(tasks.same, 1)
+        second = executor.submit(tasks.slow, gate.path)  # there is no room for it yet
+        assert first.result(PATIENCE) == 1
+        gate.wait_for_arrivals(1)
+
+        assert not second.cancel()
+
+        gate.open()
+        assert second.result(PATIENCE) is None
 
 
 def test_an_executor_on_a_queue_that_was_closed_says_so():

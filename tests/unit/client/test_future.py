@@ -211,8 +211,12 @@ def test_python_s_collector_does_not_look_at_futures_that_can_be_in_no_cycle(q):
     assert [gc.is_tracked(future) for future in futures] == [False] * 4
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _in_its_result(q: LocalQueue) -> TaskFuture[Any]:
-    future = q.delay(tasks.same, [])
+    future: TaskFuture[Any] = q.delay(_same, [])
     future.result(PATIENCE).append(future)
     return future
 
@@ -223,31 +227,30 @@ def _in_an_attribute(q: LocalQueue) -> TaskFuture[Any]:
     return future
 
 
-def _in_a_callback(q: LocalQueue) -> TaskFuture[Any]:
+def _in_what_waits_for_it_or_others(q: LocalQueue) -> TaskFuture[Any]:
     future = q.delay(tasks.same, 1)
-    future.result(PATIENCE)
-    late: list[TaskFuture[Any]] = [future]
-    future._adopt_watch(late)
+    standard.wait([future], PATIENCE)
+    future._watch.waiters.append(future)
     return future
 
 
 def _in_its_error(q: LocalQueue) -> TaskFuture[Any]:
-    future = q.delay(tasks.fail)
+    future: TaskFuture[Any] = q.delay(tasks.fail)
     error = future.exception(PATIENCE)
     assert error is not None
     error.args = (future,)
     return future
 
 
-def _in_what_waits_for_it(q: LocalQueue) -> TaskFuture[Any]:
+def _in_what_needs_it(q: LocalQueue) -> TaskFuture[Any]:
     future = q.delay(tasks.same, [])
-    later = q.delay(tasks.same, future)
+    later: TaskFuture[Any] = q.delay(_same, future)
     later.result(PATIENCE).append(later)
     return later
 
 
 @pytest.mark.parametrize(
-    "closed", [_in_its_result, _in_an_attribute, _in_a_callback, _in_its_error, _in_what_waits_for_it]
+    "closed", [_in_its_result, _in_an_attribute, _in_what_waits_for_it_or_others, _in_its_error, _in_what_needs_it]
 )
 def test_a_future_in_a_reference_cycle_is_collected(q, closed):
     future = closed(q)
