@@ -12,6 +12,7 @@ void lq_ring_view(struct lq_ring *ring, unsigned char *memory, uint32_t order)
     ring->tail = (lq_a64 *)(void *)(memory + LQ_RING_TAIL);
     ring->cells = (lq_a64 *)(void *)(memory + LQ_RING_CELLS);
     ring->order = order;
+    lq_store_relaxed(&ring->passed, 0);
 }
 
 void lq_ring_init(const struct lq_ring *ring)

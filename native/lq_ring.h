@@ -36,6 +36,7 @@ struct lq_ring {
     lq_a64 *tail;  /* producers write */
     lq_a64 *cells;
     uint32_t order;
+    lq_a64 passed; /* what the head was when this process looked last: it only grows, so there is at least that much room */
 };
 
 struct lq_ring_entry {
@@ -109,8 +110,12 @@ static inline enum lq_status lq_ring_push(const struct lq_ring *ring, uint32_t i
             continue; /* the tail in hand is old */
         }
         /* Signed: others may have pushed and taken past the tail in hand, so head can be ahead of it. */
-        if ((int64_t)(tail - lq_load(ring->head)) >= (int64_t)(1ull << ring->order))
-            return LQ_FULL;
+        if ((int64_t)(tail - lq_load_relaxed(&ring->passed)) >= (int64_t)(1ull << ring->order)) {
+            uint64_t head = lq_load(ring->head);
+            if ((int64_t)(tail - head) >= (int64_t)(1ull << ring->order))
+                return LQ_FULL;
+            lq_store_relaxed(&((struct lq_ring *)(uintptr_t)ring)->passed, head); /* a view is const for what it says, which stays */
+        }
         uint64_t entry = cycle << 40 | (uint64_t)(generation & LQ_INDEX_MASK) << LQ_INDEX_BITS | index;
         if (lq_cas(cell, seen, entry)) { /* [P1] pairs with the load in lq_ring_peek */
             LQ_FAULT("ring_push:written");

@@ -61,9 +61,9 @@ break_and_run() {
 
 # --- the ring, and taking from it
 control no_full_check lq_ring.h ring_that_is_full \
-    's/if ((int64_t)(tail - lq_load(ring->head)) >= [^\n]*)\n/if (lq_load(ring->head) == 0)\n/'
+    's/if ((int64_t)(tail - head) >= [^\n]*)\n/if (head == 0)\n/'
 control unsigned_full lq_ring.h ring_interrupted \
-    's/(int64_t)(tail - lq_load(ring->head)) >= (int64_t)(1ull << ring->order)/tail - lq_load(ring->head) >= 1ull << ring->order/'
+    's/(int64_t)(tail - \([^\n]*\)) >= (int64_t)(1ull << ring->order)/tail - \1 >= 1ull << ring->order/g'
 control head_before_the_name lq_worker.c death_at_every \
     's|if (!lq_cas(&slot->word, word, lq_word_as(word, LQ_SLOT_CLAIMED, worker->me))) /\* \[W1\] \*/|lq_ring_advance(ring, \&entry);\n&|'
 
