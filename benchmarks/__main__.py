@@ -6,7 +6,17 @@ from __future__ import annotations
 from benchmarks import command
 from benchmarks.turn import bench_named
 
-NAMES = ("throughput", "latency", "map", "startup", "memory", "recovery", "stop", "transfer", "peak")
+NAMES = (
+    "throughput",
+    "latency",
+    "map",
+    "startup",
+    "memory",
+    "recovery",
+    "stop",
+    "transfer",
+    "peak",
+)
 
 if __name__ == "__main__":
     command.run_all([bench_named(name) for name in NAMES])

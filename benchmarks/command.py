@@ -38,9 +38,7 @@ def _command(benches: Sequence[Bench]) -> click.Command:
     @click.option("--ours", default="localq", type=click.Choice(known_peers), help="Divide this one by the peers.")
     @click.option("--rounds", type=click.IntRange(min=1), help="How often each pair takes its turns.")
     @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all values here.")
-    @click.option(
-        "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw transfers (PNG, SVG)."
-    )
+    @click.option("--plots", "folder", type=click.Path(file_okay=False, path_type=Path), help="Draw pictures in here.")
     def command(
         quick: bool,
         only: tuple[str, ...],
@@ -48,7 +46,7 @@ def _command(benches: Sequence[Bench]) -> click.Command:
         ours: str,
         rounds: int | None,
         json_file: Path | None,
-        plot_file: Path | None,
+        folder: Path | None,
     ) -> None:
         """Measure localq and its peers in turns, and print ratios with their spread."""
         terms = Terms.quick() if quick else Terms()
@@ -56,7 +54,7 @@ def _command(benches: Sequence[Bench]) -> click.Command:
             terms = dataclasses.replace(terms, rounds=rounds, long_rounds=rounds)
         chosen = [bench for bench in benches if not only or bench.name in only]
         wanted = known_peers[1:] if peer_list is None else _split(peer_list)
-        sys.exit(_run(chosen, ours, [peer for peer in wanted if peer != ours], terms, json_file, plot_file))
+        sys.exit(_run(chosen, ours, [peer for peer in wanted if peer != ours], terms, json_file, folder))
 
     return command
 
@@ -78,7 +76,7 @@ def _run(
     wanted: Sequence[str],
     terms: Terms,
     json_file: Path | None,
-    plot_file: Path | None,
+    folder: Path | None,
 ) -> int:
     """Exit status: 0, or 1 when ours could not be measured."""
     console = Console()
@@ -122,9 +120,9 @@ def _run(
     told = report.as_json(terms, machine, machine_limits, comparisons, skipped, failures)
     if json_file is not None:
         json_file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    if plot_file is not None:
+    if folder is not None:
         try:
-            plot.draw(told, plot_file)
+            plot.draw_all(told, folder)
         except plot.PlotUnavailable as unavailable:
-            console.print(f"skipped: the plot: {unavailable}")
+            console.print(f"skipped: the pictures: {unavailable}")
     return 1 if any(failure.subject == ours for failure in failures) else 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Time over size, drawn from the JSON of a run: `python -m benchmarks.plot results.json transfer.png`.
+"""Pictures of a run, drawn from its JSON: `python -m benchmarks.plot results.json FOLDER`. Used by `--plots` too.
 
-One panel for each way to use data, in it one line for each subject and way to hand it over. Used by `--plot` too.
-Needs matplotlib, which nothing else here does.
+transfer.png: time over size, one panel for each way to use data, in it one line for each subject and way to hand it
+over. Needs matplotlib, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ def lines_of(told: Mapping[str, Any]) -> Lines:
                 seen.append((subject, line_of_medians))
                 found.setdefault(name, {})[subject, way] = line_of_medians
     return found
+
+
+def draw_all(told: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write every picture that this run has values for; the files. Raises PlotUnavailable."""
+    folder.mkdir(parents=True, exist_ok=True)
+    transfers = folder / "transfer.png"
+    draw(told, transfers)
+    return [transfers]
 
 
 def draw(told: Mapping[str, Any], path: Path) -> None:
@@ -96,6 +104,6 @@ def draw(told: Mapping[str, Any], path: Path) -> None:
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     try:
-        draw(json.loads(source.read_text(encoding="utf-8")), target)
+        draw_all(json.loads(source.read_text(encoding="utf-8")), target)
     except PlotUnavailable as unavailable:
         sys.exit(str(unavailable))

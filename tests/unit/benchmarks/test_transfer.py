@@ -197,13 +197,13 @@ def test_a_plot_of_no_transfers_is_refused_in_words(tmp_path):
 def test_the_plot_is_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
     sizes = {10**3: ([1.0], [4.0]), 10**6: ([3.0], [7.0])}
-    results, picture = tmp_path / "results.json", tmp_path / "transfer.png"
+    results, pictures = tmp_path / "results.json", tmp_path / "pictures"
     results.write_text(json.dumps(told(compared("pool", sizes))))
 
-    command = [sys.executable, "-m", "benchmarks.plot", results, picture]  # its fonts stay open until it ends
+    command = [sys.executable, "-m", "benchmarks.plot", results, pictures]  # its fonts stay open until it ends
     subprocess.run(command, cwd=measure.ROOT, check=True)
 
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (pictures / "transfer.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_sizes_have_names():
