@@ -81,9 +81,9 @@ def _run(
     """Exit status: 0, or 1 when ours could not be measured."""
     console = Console()
     machine = facts.gather()  # first: the load average is to show what else ran, not what we did
-    skipped = [name for name in wanted if not peers.is_installed(peers.find(name))]
+    skipped = [name for name in wanted if peers.missing(peers.find(name))]
     for name in skipped:
-        console.print(f"skipped: {name} is not installed")
+        console.print(f"skipped: {name} {peers.missing(peers.find(name))}", markup=False)
     installed = [name for name in wanted if name not in skipped]
 
     comparisons: list[measure.Comparison] = []

@@ -39,9 +39,9 @@ def _wanted(context: click.Context, parameter: click.Parameter, value: str) -> l
 def main(only: tuple[str, ...], wanted: list[str], rounds: int, wants_json: bool, markdown: Path | None) -> None:
     """Measure what localq and its peers do when something goes wrong."""
     machine = facts.gather()  # first: its load average is to show what else ran
-    missing = [name for name in wanted if not peers.is_installed(peers.find(name))]
+    missing = [name for name in wanted if peers.missing(peers.find(name))]
     for name in missing:
-        print(f"skipped: {name} is not installed", file=sys.stderr)
+        print(f"skipped: {name} {peers.missing(peers.find(name))}", file=sys.stderr)
     systems = [report.OURS, *(name for name in wanted if name not in missing)]
     observed = report.Observed(_play_all(only or list(FAULTS), systems, rounds), missing, rounds, machine)
     if wants_json:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pools under test, each used as its own documentation shows it: the adapters of `peers`, and how to leave them.
+"""The pools under test, each used as its own documentation shows it: the adapters of `adapters`, and how to leave them.
 
 Knows how calls are sent and waited for; knows nothing of faults. A batch is what a user sends in one go: calls one by
 one where the library has such a thing, one `Parallel` call where it has not.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Protocol, Self
 
-from benchmarks import peers
+from benchmarks import adapters
 
 WORKERS = 2
 
@@ -58,7 +58,7 @@ class _Futures(_Block):
         return handle.result(timeout)
 
 
-class Localq(_Futures, peers.Localq):
+class Localq(_Futures, adapters.Localq):
     def __init__(self) -> None:
         super().__init__(WORKERS)
 
@@ -70,7 +70,7 @@ class Localq(_Futures, peers.Localq):
         self._queue.__exit__(*error)
 
 
-class Executor(_Futures, peers.Executor):
+class Executor(_Futures, adapters.Executor):
     def __init__(self) -> None:
         super().__init__(WORKERS, "fork")
 
@@ -78,7 +78,7 @@ class Executor(_Futures, peers.Executor):
         self._executor.__exit__(*error)
 
 
-class Pool(_Futures, peers.Pool):
+class Pool(_Futures, adapters.Pool):
     def __init__(self) -> None:
         super().__init__(WORKERS)
 
@@ -100,7 +100,7 @@ class Loky(_Futures):
         return _reusable_executor().map(fn, items)
 
 
-class Joblib(_Block, peers.Joblib):
+class Joblib(_Block, adapters.Joblib):
     """One `Parallel` call for a batch, in a thread, so that it can be waited for; it succeeds or fails as a whole."""
 
     def __init__(self) -> None:
