@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import adapters, peers
-from benchmarks.measure import ROOT, started
-from benchmarks.workloads import last, same
+from benchmarks.measure import ROOT
+from benchmarks.workloads import same
 
 #: In a process of its own: some of these leave helpers to the end of theirs.
 USE_EACH = """
@@ -47,9 +47,16 @@ def test_every_library_that_is_here_gives_the_results_that_it_is_asked_for_in_or
 @pytest.mark.slow
 def test_an_error_in_a_worker_of_the_bare_queue_is_raised_by_wait():
     pytest.importorskip("faster_fifo")
+    program = """
+from benchmarks.measure import started
+from benchmarks.workloads import last
+with started("fifo", workers=1) as peer:
+    peer.wait(peer.submit(last, []))
+"""
 
-    with started("fifo", workers=1) as peer, pytest.raises(IndexError):
-        peer.wait(peer.submit(last, []))
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
+
+    assert said.stderr.splitlines()[-1] == "IndexError: list index out of range"
 
 
 def test_a_map_in_chunks_made_by_hand_sends_no_range():
