@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Build limits.c and ask it what this machine can do at best.
+"""What this machine can do at best: limits.c is built and asked, and the interpreter calls what does nothing.
 
 Alone (`python -m benchmarks.limits`) it prints the limits as one JSON object.
 """
@@ -13,9 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter_ns
 
+from benchmarks.workloads import nothing
+
+PYTHON_CALLS = 2_000_000
 SOURCE = Path(__file__).with_name("limits.c")
 FLOORS = ("futex", "spin", "memcpy-warm", "memcpy-cold")  # floors of benches that cannot be had without the program
+PYTHON_CALL = "a call in Python"
 COPIED_BYTES = 100_000_000  # the array of the payload goals; far more than any cache holds
 
 
@@ -55,6 +60,15 @@ def all_limits(binary: Path, seconds: float, gap_us: int) -> dict[str, dict[str,
     }
 
 
+def python_call() -> dict[str, float]:
+    """What `nothing()` takes this interpreter, without a queue; with the loop around it."""
+    begin_ns = perf_counter_ns()
+    for _ in range(PYTHON_CALLS):
+        nothing()
+    return {"ns": (perf_counter_ns() - begin_ns) / PYTHON_CALLS}
+
+
 if __name__ == "__main__":
     with program() as built_program:
-        print(json.dumps(all_limits(built_program, seconds=1.0, gap_us=3000), indent=2))
+        answers = all_limits(built_program, seconds=1.0, gap_us=3000) | {PYTHON_CALL: python_call()}
+        print(json.dumps(answers, indent=2))

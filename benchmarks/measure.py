@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Let ours and each peer take turns, A B A B, and compare them pair by pair.
+"""Let ours and the peers take turns, B A C, and compare pair by pair: a peer's turn is just before or after ours.
 
 A turn is a fresh process (`benchmarks.turn`) that starts one subject, measures it and closes it: only one pool is
 alive at any time, no subject inherits threads, heap or garbage of another, and one that hangs is killed alone. A ratio
@@ -23,6 +23,8 @@ from time import perf_counter
 
 from benchmarks import peers
 from benchmarks.terms import Bench, Terms, Work
+
+LEAST_ROUNDS = 2  # one has no spread
 
 ROOT = Path(__file__).resolve().parent.parent  # turns run here, so that `benchmarks` and a built tree are importable
 
@@ -117,20 +119,21 @@ def compare(
     ours: str,
     others: Sequence[str],
     terms: Terms,
-    notify: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str, float], None] = lambda what, seconds_left: None,
 ) -> tuple[list[Comparison], list[Failure]]:
-    """All comparisons of one bench. A peer that fails leaves the run; when ours fails, the bench ends."""
+    """All comparisons of one bench. A peer that fails leaves the run; when ours fails, the bench ends.
+
+    `notify` is told before each turn what begins, and how many seconds the bench will go on at most, as far as known.
+    """
     pairs: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {peer: [] for peer in others}
     failures: list[Failure] = []
     rounds = terms.long_rounds if bench.is_long else terms.rounds
-    # Floors are short, and follow one turn of ours together; each peer follows one that is its own.
-    groups = [
-        [name for name in others if name in bench.floors],
-        *([name] for name in others if name not in bench.floors),
-    ]
+    begin = perf_counter()
+    longest = 0.0
 
     def take(subject: str, round_number: int) -> dict[str, float] | None:
-        notify(f"{bench.name}: round {round_number} of {rounds}, {subject}")
+        seconds_left = (rounds - round_number + 1) * longest or bench.share * (terms.pace or 1.0)
+        notify(f"{bench.name}: round {round_number} of {rounds}, {subject}", seconds_left)
         try:
             return take_turn(bench.name, subject, terms)
         except TurnFailed as failed:
@@ -138,18 +141,38 @@ def compare(
             return None
 
     for round_number in range(1, rounds + 1):
-        for group in groups:
-            left = [subject for subject in group if subject in pairs]
-            mine = take(ours, round_number) if left else {}
+        round_begin = perf_counter()
+        for before, after in _groups(bench, others, round_number):
+            values = {subject: take(subject, round_number) for subject in before if subject in pairs}
+            mine = take(ours, round_number) if any(subject in pairs for subject in (*before, *after)) else {}
             if mine is None:
                 return [], failures
-            for subject in left:
-                theirs = take(subject, round_number)
+            values |= {subject: take(subject, round_number) for subject in after if subject in pairs}
+            for subject, theirs in values.items():
                 if theirs is None:
                     del pairs[subject]
                 else:
                     pairs[subject].append((mine, theirs))
+        longest = max(longest, perf_counter() - round_begin)
+        is_late = perf_counter() - begin + longest > bench.share * terms.pace
+        if terms.pace and is_late and round_number >= LEAST_ROUNDS:
+            break
     return list(_comparisons(bench, ours, pairs, terms)), failures
+
+
+def _groups(bench: Bench, others: Sequence[str], round_number: int) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Who takes turns before one of ours, and who after it.
+
+    Floors are short, and follow one turn of ours together. Peers stand on either side of one, and change sides in every
+    second round.
+    """
+    floors = [name for name in others if name in bench.floors]
+    queues = [name for name in others if name not in bench.floors]
+    if floors:
+        yield [], floors
+    for first in range(0, len(queues), 2):
+        before, after = queues[first : first + 1], queues[first + 1 : first + 2]
+        yield (before, after) if round_number % 2 else (after, before)
 
 
 def _comparisons(
@@ -179,10 +202,10 @@ def started(subject: str, workers: int) -> Iterator[peers.Peer]:
 
 
 def rate(units_a_pass: int, work: Callable[[], object], seconds: float) -> float:
-    """Units per second of `work`, repeated until `seconds` have passed, the last pass counted whole."""
+    """Units per second of `work`, done once at least and until `seconds` have passed, the last pass counted whole."""
     passes = 0
     begin = now = perf_counter()
-    while now - begin < seconds:
+    while passes == 0 or now - begin < seconds:
         work()
         passes += 1
         now = perf_counter()

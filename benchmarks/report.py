@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 from rich.box import SIMPLE
@@ -38,9 +39,10 @@ def _table(work: Work, comparisons: Sequence[Comparison]) -> Table:
     ours = comparisons[0].ours
     direction = "more" if work.more_is_better else "less"
     table = Table(
-        title=f"{work.name} ({work.unit}, {direction} is better)", title_justify="left", title_style="bold", box=SIMPLE
-    )
-    table.add_column("beside", min_width=14)
+        title=f"{work.name} ({work.unit}, {direction} is better)", title_justify="left", title_style="bold", box=SIMPLE,
+        pad_edge=False,
+    )  # fmt: skip
+    table.add_column("beside", min_width=12)
     for heading in (ours, "other", "ratio", "quartiles", "goal"):
         table.add_column(heading, justify="right", no_wrap=True)
     for comparison in comparisons:
@@ -106,24 +108,38 @@ def print_limits(console: Console, limits: Mapping[str, Mapping[str, float]]) ->
     console.print(table)
 
 
-def as_json(
-    terms: Terms,
-    facts: Mapping[str, object],
-    limits: Mapping[str, Mapping[str, float]],
-    comparisons: Iterable[Comparison],
-    skipped: Iterable[str],
-    failures: Iterable[Failure],
-) -> dict[str, object]:
-    told_terms = asdict(terms)
-    del told_terms["limits_program"]  # a temporary path
-    return {
-        "facts": dict(facts),
-        "terms": told_terms,
-        "limits": {name: dict(answer) for name, answer in limits.items()},
-        "comparisons": [_comparison_as_json(comparison) for comparison in comparisons],
-        "skipped": list(skipped),
-        "failed": [asdict(failure) for failure in failures],
-    }
+@dataclass(slots=True)
+class Told:
+    """All that a run found, gathered bench by bench."""
+
+    terms: Terms
+    facts: Mapping[str, object]
+    limits: Mapping[str, Mapping[str, float]]
+    skipped: Sequence[str] = ()
+    benches: list[dict[str, object]] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, bench: Bench, found: Iterable[Comparison], failed: Iterable[Failure], seconds: float) -> None:
+        how = inspect.getdoc(inspect.getmodule(bench.turn)) or ""
+        self.benches.append(
+            {"name": bench.name, "title": bench.title, "how": how, "floors": list(bench.floors), "seconds": seconds}
+        )
+        self.comparisons += found
+        self.failures += failed
+
+    def as_json(self) -> dict[str, object]:
+        told_terms = asdict(self.terms)
+        del told_terms["limits_program"]  # a temporary path
+        return {
+            "facts": dict(self.facts),
+            "terms": told_terms,
+            "limits": {name: dict(answer) for name, answer in self.limits.items()},
+            "benches": self.benches,
+            "comparisons": [_comparison_as_json(comparison) for comparison in self.comparisons],
+            "skipped": list(self.skipped),
+            "failed": [asdict(failure) for failure in self.failures],
+        }
 
 
 def _comparison_as_json(comparison: Comparison) -> dict[str, object]:

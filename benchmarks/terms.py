@@ -7,14 +7,18 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+QUICK_PACE = 0.06  # a minute of less than twenty
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How much of everything is done: the same for every subject of a run.
 
     Attributes:
-        rounds: how often each pair of ours and a peer takes its turns.
-        long_rounds: the same for benches whose turns take a minute.
+        rounds: how often each pair of ours and a peer takes its turns, at most.
+        long_rounds: the same for benches whose turns are long.
+        pace: how much of its share of seconds a bench may take; no round is begun that would end later, but for the
+            first two. 0: as long as it takes.
         seconds: within a turn, a work is repeated until that long has passed.
         latency_seconds: the same for round trips, whose p99 wants more samples.
         workers: processes for the works that use all of the machine.
@@ -36,10 +40,11 @@ class Terms:
 
     rounds: int = 5
     long_rounds: int = 3
-    seconds: float = 0.5
-    latency_seconds: float = 1.0
+    pace: float = 1.0
+    seconds: float = 0.3
+    latency_seconds: float = 0.5
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    calls: int = 10_000
+    calls: int = 5_000
     gap_ms: float = 3.0
     map_items: int = 300_000
     map_items_unchunked: int = 5_000
@@ -51,17 +56,18 @@ class Terms:
     transfer_in_flight: int = 32
     transfer_in_flight_bytes: int = 500 * 10**6
     peak_bytes: int = 10**8
-    turn_timeout: float = 300.0
+    turn_timeout: float = 120.0
     limits_program: str = ""
 
     @classmethod
     def quick(cls) -> Terms:
         """Enough to see that everything runs; too little to quote."""
         return cls(
-            rounds=3,
+            rounds=1,
             long_rounds=1,
+            pace=QUICK_PACE,
             seconds=0.1,
-            latency_seconds=0.2,
+            latency_seconds=0.1,
             calls=1_000,
             map_items=20_000,
             map_items_unchunked=500,
@@ -71,7 +77,7 @@ class Terms:
             transfer_bytes=(10**3, 10**5, 10**7),
             transfer_seconds=0.02,
             peak_bytes=10**7,
-            turn_timeout=60.0,
+            turn_timeout=40.0,
         )
 
 
@@ -111,6 +117,7 @@ class Bench:
         floors: subjects that are no queue: what the machine or the interpreter takes at least. They are compared with
             ours like peers; `turn` knows their names.
         is_long: whether a turn takes so long that `Terms.long_rounds` bounds them.
+        share: how many seconds of a whole run its rounds may take. All shares together are less than 20 minutes.
     """
 
     name: str
@@ -120,6 +127,7 @@ class Bench:
     takes_part: Callable[[str], bool]
     floors: Sequence[str] = ()
     is_long: bool = False
+    share: float = 60.0
 
 
 def size_name(size: float) -> str:

@@ -163,7 +163,7 @@ def test_a_reference_may_take_a_millisecond_at_any_size():
 
 def told(comparisons: list[Comparison]) -> dict[str, object]:
     facts = {"cpu": "a processor", "cpus_usable": 2, "python": "CPython 3"}
-    made: dict[str, object] = json.loads(json.dumps(report.as_json(Terms(), facts, {}, comparisons, [], [])))
+    made: dict[str, object] = json.loads(json.dumps(report.Told(Terms(), facts, {}, comparisons=comparisons).as_json()))
     return made
 
 
