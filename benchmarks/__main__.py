@@ -10,6 +10,7 @@ NAMES = (
     "throughput",
     "latency",
     "map",
+    "payload",
     "startup",
     "memory",
     "recovery",

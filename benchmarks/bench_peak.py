@@ -79,6 +79,7 @@ BENCH = Bench(
     turn=turn,
     takes_part=PEERS.__contains__,
     is_long=True,
+    share=30.0,
 )
 
 if __name__ == "__main__":

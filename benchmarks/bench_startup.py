@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A fresh interpreter: the import alone, and import + start + first result + close. The wall time of the process.
+"""What a start and an end take: of a fresh interpreter, and of the pool alone.
 
-Its floor is `python`: an interpreter that is told to do nothing.
+The import alone, and import + start of two workers + first result + close, are the wall time of a process; the close of
+a pool whose two workers have nothing to do is timed within the turn. Floor: `python`, an interpreter that does nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from time import perf_counter
 
 from benchmarks import command, peers
 from benchmarks.terms import Bench, Terms, Work
+from benchmarks.workloads import nothing, same
 
+WORKERS = 2
 IMPORT = "import"
 WHOLE = "import + start + first result + close"
+CLOSE = "close, with nothing to do"
 
 
 def works(terms: Terms) -> Sequence[Work]:
     return [
         Work(IMPORT, "ms", more_is_better=False),
         Work(WHOLE, "ms", more_is_better=False, goals={"ppe-fork": 1.0}),
+        Work(CLOSE, "ms", more_is_better=False),
     ]
 
 
@@ -32,10 +37,24 @@ def turn(subject: str, terms: Terms) -> dict[str, float]:
         nothing_ms = _milliseconds("pass", terms.starts)
         return {IMPORT: nothing_ms, WHOLE: nothing_ms}
     peer = peers.find(subject)
+    starts = 1 if peer.is_heavy else terms.starts
     return {
-        IMPORT: _milliseconds(peer.importing, terms.starts),
-        WHOLE: _milliseconds(peer.hello, terms.starts),
+        IMPORT: _milliseconds(peer.importing, starts),
+        WHOLE: _milliseconds(peer.hello, starts),
+        CLOSE: statistics.median(_close_milliseconds(peer) for _ in range(starts)),
     }
+
+
+def _close_milliseconds(subject: peers.Subject) -> float:
+    peer = subject.start(WORKERS)
+    if subject.submits:
+        for handle in [peer.submit(nothing) for _ in range(10 * WORKERS)]:
+            peer.wait(handle)
+    else:
+        list(peer.map(same, range(10 * WORKERS), 1))
+    begin = perf_counter()
+    peer.close()
+    return (perf_counter() - begin) * 1000
 
 
 def _milliseconds(program: str, starts: int) -> float:
@@ -61,6 +80,7 @@ BENCH = Bench(
     turn=turn,
     takes_part=lambda name: True,
     floors=("python",),
+    share=70.0,
 )
 
 if __name__ == "__main__":

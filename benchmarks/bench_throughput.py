@@ -69,7 +69,7 @@ BENCH = Bench(
     turn=turn,
     takes_part=lambda name: peers.find(name).submits and name != "ppe-forkserver",
     floors=("call", "1us"),
-    share=130.0,
+    share=120.0,
 )
 
 if __name__ == "__main__":

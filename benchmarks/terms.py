@@ -24,11 +24,13 @@ class Terms:
         workers: processes for the works that use all of the machine.
         calls: calls submitted before the first result is fetched; well below the capacity of any queue.
         gap_ms: pause before each call of the sleeping round trip: many times what any peer spins for.
-        map_items: items of a map that need no chunks from its user, by cost.
-        map_items_unchunked: the same where every item may travel alone.
+        map_seconds: the same for maps, of which there are many.
+        map_items: items of a long map where they cost nothing, many fewer where they cost something.
+        map_items_unchunked: items of a short one at most; each may travel alone.
         pending: tasks that wait while the client's memory is read.
-        starts: fresh interpreters a turn.
+        starts: fresh interpreters a turn; of a subject that takes seconds to start, one.
         kills: processes that are killed a turn.
+        payload_bytes: sizes of the bytes that are sent.
         transfer_bytes: sizes of the arrays that are transferred.
         transfer_seconds: within a turn, a transfer is repeated until that long has passed; a long one once.
         transfer_in_flight: tasks at once where there are many...
@@ -46,12 +48,14 @@ class Terms:
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     calls: int = 5_000
     gap_ms: float = 3.0
-    map_items: int = 300_000
-    map_items_unchunked: int = 5_000
+    map_seconds: float = 0.15
+    map_items: int = 200_000
+    map_items_unchunked: int = 1_000
     pending: int = 10_000
-    starts: int = 5
+    starts: int = 3
     kills: int = 40
-    transfer_bytes: Sequence[int] = (10**3, 10**4, 10**5, 10**6, 10**7, 10**8, 10**9)
+    payload_bytes: Sequence[int] = (0, 10**2, 10**4, 10**6, 10**8)
+    transfer_bytes: Sequence[int] = (10**3, 10**5, 10**7, 10**8)
     transfer_seconds: float = 0.15
     transfer_in_flight: int = 32
     transfer_in_flight_bytes: int = 500 * 10**6
@@ -69,11 +73,13 @@ class Terms:
             seconds=0.1,
             latency_seconds=0.1,
             calls=1_000,
+            map_seconds=0.02,
             map_items=20_000,
             map_items_unchunked=500,
             pending=5_000,
-            starts=2,
+            starts=1,
             kills=12,
+            payload_bytes=(0, 10**4, 10**6),
             transfer_bytes=(10**3, 10**5, 10**7),
             transfer_seconds=0.02,
             peak_bytes=10**7,
@@ -127,7 +133,7 @@ class Bench:
     takes_part: Callable[[str], bool]
     floors: Sequence[str] = ()
     is_long: bool = False
-    share: float = 60.0
+    share: float = 50.0
 
 
 def size_name(size: float) -> str:

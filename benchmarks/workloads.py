@@ -62,12 +62,39 @@ def make(count: int) -> Any:
     return np.arange(count, dtype=np.float64)
 
 
+def burn_1_us(value: int) -> int:
+    return _burn(value, 1_000)
+
+
 def burn_10_us(value: int) -> int:
     return _burn(value, 10_000)
 
 
 def burn_100_us(value: int) -> int:
     return _burn(value, 100_000)
+
+
+def burn_1_ms(value: int) -> int:
+    return _burn(value, 1_000_000)
+
+
+def say_and_burn(path: str, seconds: float) -> None:
+    """Make an empty file, then burn CPU for that long."""
+    until = time.monotonic() + seconds
+    open(path, "w").close()
+    while time.monotonic() < until:
+        pass
+
+
+def length(data: bytes) -> int:
+    return len(data)
+
+
+def give_bytes(size: int) -> bytes:
+    """As many bytes, made once and then kept."""
+    data: bytes = _at_hand.setdefault(-size, b"") or bytes(size)
+    _at_hand[-size] = data
+    return data
 
 
 def hold(fifo: str) -> None:

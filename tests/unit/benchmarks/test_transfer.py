@@ -28,6 +28,8 @@ TERMS = replace(
     transfer_in_flight_bytes=3_000_000,
 )
 
+MANY_SIZES = replace(Terms(), transfer_bytes=[10**n for n in range(3, 10)])
+
 #: Panels and ways that any subject has, as the 1 kB of them.
 EVERYBODY = {f"{panel}, {manner}, {PLAIN}, 1 kB" for panel in (TOUCHED, READ, RETURNED) for manner in (ONE, MANY)}
 
@@ -35,7 +37,7 @@ EVERYBODY = {f"{panel}, {manner}, {PLAIN}, 1 kB" for panel in (TOUCHED, READ, RE
 def compared(peer: str, sizes: dict[int, tuple[list[float], list[float]]], way: str = PLAIN) -> list[Comparison]:
     """Made-up comparisons of the first panel, by size: our values and the peer's."""
     panel = f"{TOUCHED}, {ONE}"
-    works = [work for work in BENCH.works(Terms()) if work.panel == panel and work.way == way and work.size in sizes]
+    works = [work for work in BENCH.works(MANY_SIZES) if work.panel == panel and work.way == way and work.size in sizes]
     return [Comparison("transfer", work, "localq", peer, *sizes[work.size]) for work in works]
 
 
@@ -141,8 +143,8 @@ def test_of_many_sizes_with_a_goal_the_worst_decides():
 
 
 def test_the_table_of_all_sizes_fits_80_columns_from_a_billionth_to_a_million():
-    sizes = dict.fromkeys(Terms().transfer_bytes, ([1.0, 1.0], [1e-6, 1e-6]))
-    tiny = dict.fromkeys(Terms().transfer_bytes, ([1.0, 1.0], [1.25e5, 1.3e5]))
+    sizes = dict.fromkeys(MANY_SIZES.transfer_bytes, ([1.0, 1.0], [1e-6, 1e-6]))
+    tiny = dict.fromkeys(MANY_SIZES.transfer_bytes, ([1.0, 1.0], [1.25e5, 1.3e5]))
 
     shown = printed(compared("memcpy-warm", sizes) + compared("ppe-fork", tiny))
 
