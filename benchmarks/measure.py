@@ -22,7 +22,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks import peers
-from benchmarks.terms import Bench, Terms, Work
+from benchmarks.terms import Bench, Terms, Work, aside
 
 LEAST_ROUNDS = 2  # one has no spread
 
@@ -147,7 +147,9 @@ def compare(
             mine = take(ours, round_number) if any(subject in pairs for subject in (*before, *after)) else {}
             if mine is None:
                 return [], failures
-            values |= {subject: take(subject, round_number) for subject in after if subject in pairs}
+            for subject in (subject for subject in after if subject in pairs):
+                is_inside = bench.measures_floors and subject in bench.floors
+                values[subject] = _inside(mine, subject) if is_inside else take(subject, round_number)
             for subject, theirs in values.items():
                 if theirs is None:
                     del pairs[subject]
@@ -173,6 +175,12 @@ def _groups(bench: Bench, others: Sequence[str], round_number: int) -> Iterator[
     for first in range(0, len(queues), 2):
         before, after = queues[first : first + 1], queues[first + 1 : first + 2]
         yield (before, after) if round_number % 2 else (after, before)
+
+
+def _inside(turn: dict[str, float], floor: str) -> dict[str, float]:
+    """The values of a floor that the turn measured itself."""
+    ending = aside("", floor)
+    return {name.removesuffix(ending): value for name, value in turn.items() if name.endswith(ending)}
 
 
 def _comparisons(

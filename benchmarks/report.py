@@ -68,7 +68,7 @@ def _table_of_sizes(comparisons: Sequence[Comparison]) -> Table:
     for comparison in comparisons:
         found.setdefault(comparison.work.size, {})[comparison.peer] = comparison
     for size in found:
-        table.add_column(size_name(size), justify="right", no_wrap=True)
+        table.add_column(size_name(size, first.work.axis), justify="right", no_wrap=True)
     ours = [[value for comparison in by_peer.values() for value in comparison.our_values] for by_peer in found.values()]
     table.add_row(f"{first.ours}, {first.work.unit}", *(_number(Spread.of(values).median) for values in ours))
     for peer in dict.fromkeys(comparison.peer for comparison in comparisons):
@@ -93,7 +93,9 @@ def _goals_of_sizes(comparisons: Sequence[Comparison]) -> Iterator[Text]:
         of_peer = [comparison for comparison in aimed if comparison.peer == peer]
         worst = (min if of_peer[0].work.more_is_better else max)(of_peer, key=lambda found: found.ratio.median)
         ratio = worst.ratio
-        sizes = f"{size_name(worst.work.size)}{f' (worst of {len(of_peer)})' if len(of_peer) > 1 else ''}"
+        sizes = (
+            f"{size_name(worst.work.size, worst.work.axis)}{f' (worst of {len(of_peer)})' if len(of_peer) > 1 else ''}"
+        )
         spread = f"{_number(ratio.median)}, quartiles {_number(ratio.q1)} .. {_number(ratio.q3)}"
         yield Text(f"  {sizes} beside {peer}: {spread}, goal ").append(_goal(worst)).append("\n")
 
@@ -149,6 +151,7 @@ def _comparison_as_json(comparison: Comparison) -> dict[str, object]:
         "panel": comparison.work.panel,
         "way": comparison.work.way,
         "size": comparison.work.size,
+        "axis": comparison.work.axis,
         "unit": comparison.work.unit,
         "more_is_better": comparison.work.more_is_better,
         "ours": comparison.ours,

@@ -98,7 +98,8 @@ class Work:
         goals: by peer, the ratio ours/peer that we want: at least that where more is better, else at most.
         panel: works of one panel differ in `way` and `size` only, and are drawn into one plot.
         way: how the data is handed over, where a library has several ways; works of one way share a table.
-        size: bytes.
+        size: how many of what `axis` says.
+        axis: what `size` counts, in the plural.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Work:
     panel: str = ""
     way: str = ""
     size: int = 0
+    axis: str = "bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ class Bench:
         takes_part: whether the peer of that name can do any of it.
         floors: subjects that are no queue: what the machine or the interpreter takes at least. They are compared with
             ours like peers; `turn` knows their names.
+        measures_floors: the floors have no turns: one of ours measures them too, in its midst, each work's as
+            `aside(work, floor)`.
         is_long: whether a turn takes so long that `Terms.long_rounds` bounds them.
         share: how many seconds of a whole run its rounds may take. All shares together are less than 20 minutes.
     """
@@ -132,14 +136,21 @@ class Bench:
     turn: Callable[[str, Terms], dict[str, float]]
     takes_part: Callable[[str], bool]
     floors: Sequence[str] = ()
+    measures_floors: bool = False
     is_long: bool = False
     share: float = 50.0
 
 
-def size_name(size: float) -> str:
-    """`10 kB` for 10,000 bytes."""
-    for unit in ("B", "kB", "MB"):
+def aside(work: str, floor: str) -> str:
+    """What a turn calls the value of a floor that it measures itself."""
+    return f"{work} / {floor}"
+
+
+def size_name(size: float, axis: str = "bytes") -> str:
+    """`10 kB` for 10,000 bytes; `10 k` for as many of anything else."""
+    units = ("B", "kB", "MB", "GB") if axis == "bytes" else ("", "k", "M", "G")
+    for unit in units[:-1]:
         if size < 1000:
-            return f"{size:g} {unit}"
+            return f"{size:g} {unit}".rstrip()
         size /= 1000
-    return f"{size:g} GB"
+    return f"{size:g} {units[-1]}"
