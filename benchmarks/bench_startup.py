@@ -75,7 +75,7 @@ def _milliseconds(program: str, starts: int) -> float:
 
 BENCH = Bench(
     name="startup",
-    title="A fresh interpreter, 2 workers, one result",
+    title="Start and end, 2 workers",
     works=works,
     turn=turn,
     takes_part=lambda name: True,

@@ -17,8 +17,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from benchmarks import facts, limits, measure, peers, plot, report
+from benchmarks import facts, limits, measure, peers, plot, report, results
 from benchmarks.terms import Bench, Terms
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where a run is written to, besides the terminal: its values, a folder of pictures, a page."""
+
+    json: Path | None
+    folder: Path | None
+    markdown: Path | None
 
 
 def run_alone(bench: Bench) -> None:
@@ -49,6 +58,7 @@ def _command(benches: Sequence[Bench]) -> click.Command:
         "--rounds", type=click.IntRange(min=1), help="How often each pair takes its turns, however long it takes."
     )
     @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all values here.")
+    @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the page of the run here.")
     @click.option("--plots", "folder", type=click.Path(file_okay=False, path_type=Path), help="Draw pictures in here.")
     def command(
         quick: bool,
@@ -58,6 +68,7 @@ def _command(benches: Sequence[Bench]) -> click.Command:
         rounds: int | None,
         json_file: Path | None,
         folder: Path | None,
+        markdown: Path | None,
     ) -> None:
         """Measure localq and its peers in turns, and print ratios with their spread."""
         terms = Terms.quick() if quick else Terms()
@@ -65,7 +76,9 @@ def _command(benches: Sequence[Bench]) -> click.Command:
             terms = dataclasses.replace(terms, rounds=rounds, long_rounds=rounds, pace=0.0)
         chosen = [bench for bench in benches if not only or bench.name in only]
         wanted = _by_default(quick) if peer_list is None else _split(peer_list)
-        sys.exit(_run(chosen, ours, [peer for peer in wanted if peer != ours], terms, json_file, folder))
+        sys.exit(
+            _run(chosen, ours, [peer for peer in wanted if peer != ours], terms, Outputs(json_file, folder, markdown))
+        )
 
     return command
 
@@ -85,14 +98,7 @@ def _split(peer_list: str) -> list[str]:
     return wanted
 
 
-def _run(
-    benches: Sequence[Bench],
-    ours: str,
-    wanted: Sequence[str],
-    terms: Terms,
-    json_file: Path | None,
-    folder: Path | None,
-) -> int:
+def _run(benches: Sequence[Bench], ours: str, wanted: Sequence[str], terms: Terms, outputs: Outputs) -> int:
     """Exit status: 0, or 1 when ours could not be measured."""
     console = Console()
     machine = facts.gather()  # first: the load average is to show what else ran, not what we did
@@ -123,14 +129,18 @@ def _run(
             _print(console, bench, found, failed, lacking)
             skipped += [f"{bench.name}: {heading}: {ours}, or every other, has no such thing" for heading in lacking]
             told.add(bench, found, failed, perf_counter() - begin)
-            if json_file is not None:  # after each, so that what was measured is there whatever becomes of the rest
-                json_file.write_text(json.dumps(told.as_json(), indent=2) + "\n", encoding="utf-8")
+            if outputs.json is not None:  # after each, so that what was measured is there whatever becomes of the rest
+                outputs.json.write_text(json.dumps(told.as_json(), indent=2) + "\n", encoding="utf-8")
 
-    if folder is not None:
+    run = json.loads(json.dumps(told.as_json()))
+    pictures: Sequence[Path] = ()
+    if outputs.folder is not None:
         try:
-            plot.draw_all(told.as_json(), folder)
+            pictures = plot.draw_all(run, outputs.folder)
         except plot.PlotUnavailable as unavailable:
             console.print(f"skipped: the pictures: {unavailable}")
+    if outputs.markdown is not None:
+        results.write(run, outputs.markdown, pictures)
     return 1 if any(failure.subject == ours for failure in told.failures) else 0
 
 

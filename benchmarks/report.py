@@ -49,10 +49,10 @@ def _table(work: Work, comparisons: Sequence[Comparison]) -> Table:
         ratio = comparison.ratio
         table.add_row(
             comparison.peer,
-            _number(Spread.of(comparison.our_values).median),
-            _number(Spread.of(comparison.peer_values).median),
-            Text(_number(ratio.median), style="green" if comparison.is_better else "red"),
-            f"{_number(ratio.q1)} .. {_number(ratio.q3)}",
+            number(Spread.of(comparison.our_values).median),
+            number(Spread.of(comparison.peer_values).median),
+            Text(number(ratio.median), style="green" if comparison.is_better else "red"),
+            f"{number(ratio.q1)} .. {number(ratio.q3)}",
             _goal(comparison),
         )
     return table
@@ -70,7 +70,7 @@ def _table_of_sizes(comparisons: Sequence[Comparison]) -> Table:
     for size in found:
         table.add_column(size_name(size, first.work.axis), justify="right", no_wrap=True)
     ours = [[value for comparison in by_peer.values() for value in comparison.our_values] for by_peer in found.values()]
-    table.add_row(f"{first.ours}, {first.work.unit}", *(_number(Spread.of(values).median) for values in ours))
+    table.add_row(f"{first.ours}, {first.work.unit}", *(number(Spread.of(values).median) for values in ours))
     for peer in dict.fromkeys(comparison.peer for comparison in comparisons):
         cells = [_ratio_cell(by_peer[peer]) if peer in by_peer else Text("") for by_peer in found.values()]
         table.add_row(f"/ {peer}", *cells)
@@ -96,7 +96,7 @@ def _goals_of_sizes(comparisons: Sequence[Comparison]) -> Iterator[Text]:
         sizes = (
             f"{size_name(worst.work.size, worst.work.axis)}{f' (worst of {len(of_peer)})' if len(of_peer) > 1 else ''}"
         )
-        spread = f"{_number(ratio.median)}, quartiles {_number(ratio.q1)} .. {_number(ratio.q3)}"
+        spread = f"{number(ratio.median)}, quartiles {number(ratio.q1)} .. {number(ratio.q3)}"
         yield Text(f"  {sizes} beside {peer}: {spread}, goal ").append(_goal(worst)).append("\n")
 
 
@@ -106,7 +106,7 @@ def print_limits(console: Console, limits: Mapping[str, Mapping[str, float]]) ->
     table.add_column("limit")
     table.add_column("measured")
     for name, answer in limits.items():
-        table.add_row(name, ", ".join(f"{key} {_number(value)}" for key, value in answer.items()) or "not here")
+        table.add_row(name, ", ".join(f"{key} {number(value)}" for key, value in answer.items()) or "not here")
     console.print(table)
 
 
@@ -168,11 +168,11 @@ def _goal(comparison: Comparison) -> Text:
     if comparison.goal is None:
         return Text("")
     relation = "≥" if comparison.work.more_is_better else "≤"
-    said = f"{relation} {_number(comparison.goal)} {'met' if comparison.is_goal_met else 'missed'}"
+    said = f"{relation} {number(comparison.goal)} {'met' if comparison.is_goal_met else 'missed'}"
     return Text(said, style="green" if comparison.is_goal_met else "bold red")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits that matter; commas between thousands."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
@@ -183,7 +183,7 @@ def _short(value: float) -> str:
     """A ratio in six characters: a small one as 1/24, and `k` for thousands."""
     if 0 < value < 0.1:
         return f"1/{_thousands(float(f'{1 / value:.2g}'))}"
-    return _thousands(value) if value >= 1e4 else _number(value)
+    return _thousands(value) if value >= 1e4 else number(value)
 
 
 def _thousands(value: float) -> str:
