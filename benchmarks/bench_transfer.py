@@ -202,7 +202,7 @@ BENCH = Bench(
     takes_part=PEERS.__contains__,
     floors=("memcpy-warm", "memcpy-cold", "1ms"),
     is_long=True,
-    share=100.0,
+    share=130.0,
 )
 
 if __name__ == "__main__":

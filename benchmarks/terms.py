@@ -56,9 +56,9 @@ class Terms:
     kills: int = 40
     payload_bytes: Sequence[int] = (0, 10**2, 10**4, 10**6, 10**8)
     transfer_bytes: Sequence[int] = (10**3, 10**5, 10**7, 10**8)
-    transfer_seconds: float = 0.15
+    transfer_seconds: float = 0.1
     transfer_in_flight: int = 32
-    transfer_in_flight_bytes: int = 500 * 10**6
+    transfer_in_flight_bytes: int = 200 * 10**6
     peak_bytes: int = 10**8
     turn_timeout: float = 120.0
     limits_program: str = ""
@@ -80,8 +80,9 @@ class Terms:
             starts=1,
             kills=12,
             payload_bytes=(0, 10**4, 10**6),
-            transfer_bytes=(10**3, 10**5, 10**7),
+            transfer_bytes=(10**3, 10**6),
             transfer_seconds=0.02,
+            transfer_in_flight_bytes=20 * 10**6,
             peak_bytes=10**7,
             turn_timeout=40.0,
         )
@@ -138,7 +139,7 @@ class Bench:
     floors: Sequence[str] = ()
     measures_floors: bool = False
     is_long: bool = False
-    share: float = 50.0
+    share: float = 45.0
 
 
 def aside(work: str, floor: str) -> str:
