@@ -17,15 +17,21 @@ import logging
 import multiprocessing
 import multiprocessing.pool
 import os
+import subprocess
+import sys
 import tempfile
+import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 from benchmarks.workloads import each
 
 FIFO_BYTES = 64_000_000  # its default of 1 MB is full after 10,000 calls: then each side may wait for the other
+FASTWORKER_TASKS = "benchmark_tasks"
+FASTWORKER_CALLS = 32  # under way at a time: its default is as many sockets as there are calls
+FASTWORKER_SECONDS = 20.0  # until the control plane has made itself known
 FOR_EVER_SECONDS = 1e6  # its default of 10 s raises where others wait
 
 
@@ -303,6 +309,82 @@ class Dask:
         self._client.close()
         self._cluster.close()
         self._folder.cleanup()
+
+
+class FastWorker:
+    """Version 0.1: a control plane that runs tasks one at a time, however many workers it has, and a client on a loop.
+
+    Tasks are named, so all functions of `workloads` are registered, and arguments are JSON. Each call under way has a
+    socket of its own, so a few are under way at a time.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="lq-fastworker-")
+        with open(os.path.join(self._folder.name, f"{FASTWORKER_TASKS}.py"), "w", encoding="utf-8") as module:
+            module.write(_REGISTER_ALL)
+        self._control_plane = subprocess.Popen(
+            [sys.executable, "-m", "fastworker.cli", "control-plane", "--task-modules", FASTWORKER_TASKS],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([self._folder.name, os.getcwd()])},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # at its end it reports that it was ended
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._run(self._start())
+
+    async def _start(self) -> None:
+        self._under_way = asyncio.Semaphore(FASTWORKER_CALLS)
+        self._client = _imported("fastworker.clients.client").Client()
+        await self._client.start()
+        async with asyncio.timeout(FASTWORKER_SECONDS):
+            while not self._client.workers:  # until then calls are given back undone
+                await asyncio.sleep(0.05)
+
+    async def _end(self) -> None:
+        self._client.stop()
+        listeners = asyncio.all_tasks() - {asyncio.current_task()}
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def submit(self, fn: Callable[..., Any], *args: object) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(self._call(fn.__name__, args), self._loop)
+
+    async def _call(self, name: str, args: tuple[object, ...]) -> Any:
+        async with self._under_way:
+            answer = await self._client.submit_task(name, args)
+        if answer.status.value != "success":
+            raise RuntimeError(f"{name} is {answer.status.value}: {answer.error}")
+        return answer.result
+
+    def wait(self, future: Future[Any]) -> Any:
+        return future.result()
+
+    def map(self, fn: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None) -> Iterable[Any]:
+        return _results([self.submit(fn, item) for item in items])
+
+    def close(self) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._control_plane.terminate()
+        self._control_plane.wait()
+        self._folder.cleanup()
+
+
+_REGISTER_ALL = """
+import types
+from benchmarks import workloads
+from fastworker.tasks.registry import task
+for found in list(vars(workloads).values()):
+    if isinstance(found, types.FunctionType):
+        task(found)
+"""
 
 
 def _in_chunks(

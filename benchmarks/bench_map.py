@@ -19,7 +19,7 @@ from benchmarks.workloads import burn_1_ms, burn_1_us, burn_10_us, burn_100_us, 
 
 DEFAULT = "peer's default"
 TUNED = "peer tuned by hand"
-NOT_HERE = ("ppe-forkserver", "fifo")  # once started the first is ppe-fork; the other has no map
+NOT_HERE = ("ppe-forkserver", "fifo", "fastworker")  # once started the first is ppe-fork; the others have no map
 CHUNKS_A_WORKER = (1, 4, 32)  # the chunksizes tried by hand, as parts of the whole
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """No-op calls are submitted one by one, then their results are fetched: what a queue costs a call when nothing waits.
 
-With 1, 2, 4 and 8 workers, however many CPUs there are: more of them must not cost throughput. Ray and Dask are asked
-for a tenth of the calls, and most peers have 1 and 2 workers only, as the run would take too long otherwise.
+With 1, 2, 4 and 8 workers, however many CPUs there are: more of them must not cost throughput. Ray, Dask and FastWorker
+are asked for a tenth of the calls, and most peers have 1 and 2 workers only, as the run would take too long otherwise.
 
 Floors: `call` is as many calls of the same function in this very process, one after another, without a queue; `1us` is
 a microsecond a call.

@@ -251,6 +251,22 @@ if __name__ == "__main__":
         is_heavy=True,
         extra="bench-dask",
     ),
+    Subject(
+        name="fastworker",
+        start=adapters.FastWorker,
+        package="fastworker",
+        importing="from fastworker.clients.client import Client",
+        hello="""
+from benchmarks.adapters import FastWorker
+from benchmarks.workloads import nothing
+pool = FastWorker(2)
+pool.wait(pool.submit(nothing))
+pool.close()
+""",
+        chunks_itself=False,
+        is_heavy=True,
+        needs=lambda: "" if sys.version_info >= (3, 12) else "needs Python 3.12",
+    ),
 )
 
 

@@ -27,7 +27,7 @@ PICTURES = {"scale": "curves"}
 CLAIMS = (
     (
         "FastWorker 0.1.1",
-        "needs Python 3.12; a control plane and workers that talk over sockets",
+        "needs Python 3.12",
         "about 2,500 tasks a minute with one worker (42 a second), round trips of 18 ms (p50) and 45 ms (p99); Apple"
         " M1, Python 3.12",
         "its documentation, `documentation/docs/reference/benchmarks.md`; no program to repeat it is published",
