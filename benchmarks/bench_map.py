@@ -44,10 +44,10 @@ COSTS = (
 def works(terms: Terms) -> Sequence[Work]:
     found: list[Work] = []
     for cost in COSTS:
-        for items in _lengths(cost, terms):
-            is_long_and_cheap = cost.divisor == 1 and items == terms.map_items
+        long, short = _lengths(cost, terms)
+        for items in (short, long):
             for manner, least in ((DEFAULT, 2.0), (TUNED, 1.0)):
-                goals = {"pool": least} if is_long_and_cheap else {}
+                goals = {"pool": least} if items == long and cost is COSTS[0] else {}
                 found.append(Work(_name(cost, items, manner), "items/s", more_is_better=True, goals=goals))
     return found
 

@@ -23,24 +23,26 @@ WAY = "one call at a time"
 
 
 def works(terms: Terms) -> Sequence[Work]:
-    return [_work(panel, size) for panel in (THERE, BACK) for size in terms.payload_bytes]
+    sizes = sorted(terms.payload_bytes)
+    empty = [_work(panel, size) for panel in (THERE, BACK) for size in sizes if not size]
+    return empty + [_work(panel, size) for panel in (THERE, BACK) for size in sizes if size]
 
 
 def turn(subject: str, terms: Terms) -> dict[str, float]:
     if subject == "memcpy-warm":
+        copies = {size: limits.ask(terms.limits_program, "memcpy", str(size)) for size in terms.payload_bytes if size}
         return {
-            _work(panel, size).name: limits.ask(terms.limits_program, "memcpy", str(size))["warm_p50_seconds"] * 1e6
+            _work(panel, size).name: answer["warm_p50_seconds"] * 1000
             for panel in (THERE, BACK)
-            for size in terms.payload_bytes
-            if size
+            for size, answer in copies.items()
         }
     values: dict[str, float] = {}
     with started(subject, workers=1) as peer:
         for size in terms.payload_bytes:
             if subject == "fifo" and size > FIFO_BYTES // 2:
                 continue  # it takes no more than its memory holds
-            values[_work(THERE, size).name] = _microseconds(partial(_give, peer, bytes(size)), terms.seconds)
-            values[_work(BACK, size).name] = _microseconds(partial(_take, peer, size), terms.seconds)
+            values[_work(THERE, size).name] = _milliseconds(partial(_give, peer, bytes(size)), terms.seconds)
+            values[_work(BACK, size).name] = _milliseconds(partial(_take, peer, size), terms.seconds)
     return values
 
 
@@ -54,14 +56,17 @@ def _take(peer: peers.Peer, size: int) -> None:
         raise ValueError(f"a result of {size} bytes has {found}")
 
 
-def _microseconds(call: Callable[[], None], seconds: float) -> float:
+def _milliseconds(call: Callable[[], None], seconds: float) -> float:
     """The mean of a call, after one that is not timed."""
     call()
-    return 1e6 / rate(1, call, seconds)
+    return 1000 / rate(1, call, seconds)
 
 
 def _work(panel: str, size: int) -> Work:
-    return Work(f"{panel}, {size_name(size)}", "us", more_is_better=False, panel=panel, way=WAY, size=size)
+    name = f"{panel}, {size_name(size)}"
+    if not size:
+        return Work(name, "ms", more_is_better=False)  # no curve has it: their sizes are logarithms
+    return Work(name, "ms", more_is_better=False, panel=panel, way=WAY, size=size)
 
 
 BENCH = Bench(
