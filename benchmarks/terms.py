@@ -30,6 +30,15 @@ class Terms:
         pending: tasks that wait while the client's memory is read.
         starts: fresh interpreters a turn; of a subject that takes seconds to start, one.
         kills: processes that are killed a turn.
+        dependent: tasks that need another's result.
+        behind_few: calls that wait while an urgent one comes, where they may have to be waited for...
+        behind_many: ...and where they need not.
+        mixed_seconds: short calls are made for that long while long ones pass.
+        drift_early: calls before the first reading of a queue that is used for long...
+        drift_late: ...and before the last.
+        interrupts: programs that are interrupted a turn.
+        recycle_pause: seconds before each round trip, for whoever makes successors of workers in time...
+        recycle_seconds: ...and how long such round trips are made.
         payload_bytes: sizes of the bytes that are sent.
         transfer_bytes: sizes of the arrays that are transferred.
         transfer_seconds: within a turn, a transfer is repeated until that long has passed; a long one once.
@@ -54,6 +63,15 @@ class Terms:
     pending: int = 10_000
     starts: int = 3
     kills: int = 40
+    dependent: int = 1_000
+    behind_few: int = 1_000
+    behind_many: int = 100_000
+    mixed_seconds: float = 1.5
+    drift_early: int = 100_000
+    drift_late: int = 10_000_000
+    interrupts: int = 3
+    recycle_pause: float = 0.02
+    recycle_seconds: float = 0.6
     payload_bytes: Sequence[int] = (0, 10**2, 10**4, 10**6, 10**8)
     transfer_bytes: Sequence[int] = (10**3, 10**5, 10**7, 10**8)
     transfer_seconds: float = 0.1
@@ -78,7 +96,15 @@ class Terms:
             map_items_unchunked=500,
             pending=5_000,
             starts=1,
-            kills=12,
+            kills=6,
+            dependent=100,
+            interrupts=1,
+            recycle_seconds=0.2,
+            mixed_seconds=0.2,
+            drift_early=10_000,
+            drift_late=200_000,
+            behind_few=1_000,
+            behind_many=20_000,
             payload_bytes=(0, 10**4, 10**6),
             transfer_bytes=(10**3, 10**6),
             transfer_seconds=0.02,

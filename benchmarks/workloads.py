@@ -136,3 +136,29 @@ def tell_end(path: str) -> None:
 def hold_gil() -> int:
     """Be in C code, for long, without ever looking at signals."""
     return sum(range(10**12))
+
+
+def one_more(value: int, *_: object) -> int:
+    return value + 1
+
+
+def total_of(*values: int) -> int:
+    return sum(values)
+
+
+def burn_10_ms(value: int) -> int:
+    return _burn(value, 10_000_000)
+
+
+def burn_100_ms(value: int) -> int:
+    return _burn(value, 100_000_000)
+
+
+def which_worker() -> int:
+    """The id of this process, after a moment in which the other workers have their turn."""
+    time.sleep(0.005)
+    return os.getpid()
+
+
+def pause_500_ms() -> None:
+    time.sleep(0.5)
