@@ -12,6 +12,7 @@ NAMES = (
     "map",
     "payload",
     "startup",
+    "fan",
     "memory",
     "recovery",
     "stop",
