@@ -13,6 +13,7 @@ NAMES = (
     "payload",
     "startup",
     "fan",
+    "priority",
     "memory",
     "recovery",
     "stop",
