@@ -14,6 +14,7 @@ NAMES = (
     "startup",
     "fan",
     "priority",
+    "mixed",
     "memory",
     "recovery",
     "stop",
