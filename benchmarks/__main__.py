@@ -16,6 +16,7 @@ NAMES = (
     "priority",
     "mixed",
     "memory",
+    "drift",
     "recovery",
     "stop",
     "transfer",
