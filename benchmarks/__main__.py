@@ -18,6 +18,7 @@ NAMES = (
     "memory",
     "drift",
     "recovery",
+    "recycle",
     "stop",
     "transfer",
     "peak",
