@@ -20,6 +20,7 @@ NAMES = (
     "recovery",
     "recycle",
     "stop",
+    "interrupt",
     "transfer",
     "peak",
 )
