@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Running tasks are stopped: from `cancel()` to the task's own end, from its time limit to its end, and the same of
-tasks that do not listen.
+"""Tasks are stopped: running ones from `cancel()` to the task's own end, from its time limit to its end, and the same
+of tasks that do not listen; and queued ones, of which a ProcessPoolExecutor too can cancel all that its workers have
+not been promised.
 
-Each time is told by the task itself where it lives to do so, else read from the slots. Floor: `signal`: a forked Python
-in `time.sleep` gets a signal, raises in its handler, and says in a `finally` when that was.
+Each time is told by the task itself where it lives to do so, else read from the slots. Floors: `signal`: a forked
+Python in `time.sleep` gets a signal, raises in its handler, and says in a `finally` when that was; `10ms`, the goal.
 """
 
 from __future__ import annotations
@@ -18,27 +19,57 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command
+from benchmarks.measure import started
 from benchmarks.terms import Bench, Terms, Work
-from benchmarks.workloads import hold_gil, tell_end
+from benchmarks.workloads import hold, hold_gil, nothing, tell_end
 
+QUEUED = "cancel() of a queued task"
 CANCELLED = "cancel() of a running task: it has stopped"
 TIMED_OUT = "a time limit of 0.1 s: stopped after that"
 KILLED = "cancel() of C code that holds the GIL: ended after the grace period of 0.1 s"
 LIMIT = 0.1
+GOAL_MS = {"10ms": 10.0}
+MOST_PROMISED = 5  # of the queued tasks: those that are in the pipe to its workers, a ProcessPoolExecutor can't cancel
 
 
 def works(terms: Terms) -> Sequence[Work]:
-    return [Work(name, "ms", more_is_better=False) for name in (CANCELLED, TIMED_OUT, KILLED)]
+    return [
+        Work(CANCELLED, "ms", more_is_better=False, goals=dict.fromkeys(GOAL_MS, 1.0)),
+        Work(TIMED_OUT, "ms", more_is_better=False, goals=dict.fromkeys(GOAL_MS, 1.0)),
+        Work(KILLED, "ms", more_is_better=False),
+        Work(QUEUED, "us", more_is_better=False),
+    ]
 
 
 def turn(subject: str, terms: Terms) -> dict[str, float]:
+    if subject in GOAL_MS:
+        return dict.fromkeys((CANCELLED, TIMED_OUT), GOAL_MS[subject])
     with tempfile.TemporaryDirectory() as folder:
         if subject == "signal":
             return {
                 work: statistics.median(_signal() for _ in range(terms.kills))
                 for work in (CANCELLED, TIMED_OUT, KILLED)
             }
-        return _localq(Path(folder), terms.kills)
+        queued = {QUEUED: _cancel_queued(subject, Path(folder), terms.calls)}
+        return queued if subject != "localq" else {**_localq(Path(folder), terms.kills), **queued}
+
+
+def _cancel_queued(subject: str, folder: Path, calls: int) -> float:
+    """Microseconds each, the latest first."""
+    fifo = folder / "release"
+    os.mkfifo(fifo)
+    with started(subject, workers=1) as peer:
+        held = peer.submit(hold, str(fifo))
+        with open(fifo, "wb"):  # returns when the worker has opened its end: from here on it takes nothing else
+            queued = [peer.submit(nothing) for _ in range(calls)]
+            queued.reverse()
+            began = time.perf_counter()
+            cancelled = sum(future.cancel() for future in queued)
+            taken = time.perf_counter() - began
+        peer.wait(held)
+    if cancelled < calls - MOST_PROMISED:
+        raise RuntimeError(f"{subject} has cancelled {cancelled} of {calls} queued tasks")
+    return taken / calls * 1e6
 
 
 def _localq(folder: Path, times: int) -> dict[str, float]:
@@ -99,11 +130,13 @@ def _signal() -> float:
 
 BENCH = Bench(
     name="stop",
-    title="Running tasks are stopped",
+    title="Tasks are stopped",
     works=works,
     turn=turn,
-    takes_part=lambda name: False,
-    floors=("signal",),
+    takes_part=lambda name: name == "ppe-fork",
+    floors=("signal", *GOAL_MS),
+    is_long=True,
+    share=30.0,
 )
 
 if __name__ == "__main__":
