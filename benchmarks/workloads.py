@@ -123,8 +123,9 @@ def _burn(value: int, cpu_ns: int) -> int:
 
 
 def tell_end(path: str) -> None:
-    """Sleep until stopped; say in a file when that was."""
+    """Sleep until stopped; say in a file that this has begun, and in another when it was stopped."""
     try:
+        open(f"{path}.begun", "w").close()
         time.sleep(60)
     finally:
         now = time.monotonic()
