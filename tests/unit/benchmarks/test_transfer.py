@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from benchmarks import bench_transfer, limits, measure, plot, report
+from benchmarks import bench_transfer, limits, measure, report
 from benchmarks.bench_transfer import BENCH, MANY, ONE, PLAIN, PUT, READ, RETURNED, STORED, TOUCHED
 from benchmarks.measure import Comparison, take_turn
 from benchmarks.terms import Terms, size_name
@@ -163,51 +160,6 @@ def test_a_reference_may_take_a_millisecond_at_any_size():
     assert all(goal == {"1ms": 1.0} for goal in goals.values())
 
 
-def told(comparisons: list[Comparison]) -> dict[str, object]:
-    facts = {"cpu": "a processor", "cpus_usable": 2, "python": "CPython 3"}
-    made: dict[str, object] = json.loads(json.dumps(report.Told(Terms(), facts, {}, comparisons=comparisons).as_json()))
-    return made
-
-
-def test_lines_are_medians_and_a_way_that_is_no_other_is_not_drawn_again():
-    sizes = {10**3: ([1.0, 2.0, 9.0], [4.0, 5.0, 6.0]), 10**6: ([3.0], [7.0])}
-    by_put = {10**3: ([0.5] * 3, [4.0, 5.0, 6.0]), 10**6: ([0.5], [7.0])}
-
-    floor = {10**3: ([1.0], [0.1]), 10**6: ([3.0], [0.2])}
-    by_put_beside_floor = {10**3: ([0.5], [0.1]), 10**9: ([0.5], [0.3])}
-    comparisons = compared("pool", sizes) + compared("pool", by_put, PUT)
-
-    lines = plot.lines_of(told(comparisons))
-    with_floor = plot.lines_of(told(compared("1ms", floor) + compared("1ms", by_put_beside_floor, PUT)))
-
-    assert lines == {
-        f"{TOUCHED}, {ONE}": {
-            ("localq", PLAIN): {10**3: 2.0, 10**6: 3.0},
-            ("pool", PLAIN): {10**3: 5.0, 10**6: 7.0},
-            ("localq", PUT): {10**3: 0.5, 10**6: 0.5},
-        }
-    }
-    assert with_floor[f"{TOUCHED}, {ONE}"]["1ms", ""] == {10**3: 0.1, 10**6: 0.2, 10**9: 0.3}
-
-
-def test_a_plot_of_no_transfers_is_refused_in_words(tmp_path):
-    with pytest.raises(plot.PlotUnavailable, match="no transfers were compared"):
-        plot.draw(told([]), tmp_path / "none.png")
-
-
-@pytest.mark.slow
-def test_the_plot_is_a_picture(tmp_path):
-    pytest.importorskip("matplotlib")
-    sizes = {10**3: ([1.0], [4.0]), 10**6: ([3.0], [7.0])}
-    results, pictures = tmp_path / "results.json", tmp_path / "pictures"
-    results.write_text(json.dumps(told(compared("pool", sizes))))
-
-    command = [sys.executable, "-m", "benchmarks.plot", results, pictures]  # its fonts stay open until it ends
-    subprocess.run(command, cwd=measure.ROOT, check=True)
-
-    assert (pictures / "transfer.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_sizes_have_names():
     assert [size_name(size) for size in (10, 1_000, 250_000, 10**7, 10**9)] == [
         "10 B",
@@ -216,3 +168,4 @@ def test_sizes_have_names():
         "10 MB",
         "1 GB",
     ]
+    assert [size_name(size, "tasks") for size in (0, 10, 1_000, 990_000, 10**6)] == ["0", "10", "1 k", "990 k", "1 M"]
