@@ -23,6 +23,7 @@ NAMES = (
     "interrupt",
     "transfer",
     "peak",
+    "scale",
 )
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ class Terms:
         transfer_in_flight: tasks at once where there are many...
         transfer_in_flight_bytes: ...unless their arrays are larger than that together.
         peak_bytes: size of the array whose transfer's peak memory is read.
+        scale_calls: calls of one pass of a curve...
+        scale_seconds: ...repeated until that long has passed.
+        scale_pending, scale_workers, scale_queues, scale_cached, scale_clients: the sizes of the curves, first the one
+            that the others are divided by. A queue has a million slots at most, for tasks and results together.
         turn_timeout: seconds after which a turn is taken to hang.
         limits_program: path of the compiled limits.c; empty where there is none.
     """
@@ -78,6 +82,13 @@ class Terms:
     transfer_in_flight: int = 32
     transfer_in_flight_bytes: int = 200 * 10**6
     peak_bytes: int = 10**8
+    scale_calls: int = 4_000
+    scale_seconds: float = 0.05
+    scale_pending: Sequence[int] = (1, 10, 100, 1_000, 10_000, 100_000, 990_000)
+    scale_workers: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
+    scale_queues: Sequence[int] = (1, 2, 4, 8, 16)
+    scale_cached: Sequence[int] = (0, 1_000, 10_000, 100_000, 990_000)
+    scale_clients: Sequence[int] = (1, 2, 4, 8)
     turn_timeout: float = 120.0
     limits_program: str = ""
 
@@ -110,6 +121,13 @@ class Terms:
             transfer_seconds=0.02,
             transfer_in_flight_bytes=20 * 10**6,
             peak_bytes=10**7,
+            scale_calls=2_000,
+            scale_seconds=0.02,
+            scale_pending=(1, 1_000, 50_000),
+            scale_workers=(1, 4, 16),
+            scale_queues=(1, 16),
+            scale_cached=(0, 1_000, 50_000),
+            scale_clients=(1, 4),
             turn_timeout=40.0,
         )
 
