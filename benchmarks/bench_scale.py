@@ -263,6 +263,7 @@ BENCH = Bench(
     floors=(SMALLEST,),
     measures_floors=True,
     is_long=True,
+    share=100.0,
 )
 
 if __name__ == "__main__":

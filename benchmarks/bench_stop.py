@@ -77,7 +77,9 @@ def _localq(folder: Path, times: int) -> dict[str, float]:
     from localq import LocalQueue
 
     found: dict[str, list[float]] = {CANCELLED: [], TIMED_OUT: [], KILLED: []}
-    with LocalQueue(workers=2) as queue:  # its grace is long: on a busy machine no worker is killed before it says its end
+    with LocalQueue(
+        workers=2
+    ) as queue:  # its grace is long: on a busy machine no worker is killed before it says its end
         for number in range(times):
             path = folder / f"cancelled-{number}"
             future = queue.delay(tell_end, str(path))
