@@ -138,6 +138,11 @@ def encode_items(items):
         lq_out_free(&out)
 
 
+cdef int raise_if_failed(int status) except? -1:
+    """Raise what a function has left that returned -1."""
+    return status
+
+
 cdef inline void replace(list items, Py_ssize_t at, object value) noexcept:
     """`items[at] = value`, where `at` is known to be within."""
     cdef PyObject *old = PyList_GET_ITEM(items, at)

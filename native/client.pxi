@@ -977,16 +977,8 @@ cdef class Client:
         future.options = options
         Py_INCREF(future)
         self.futures[index] = <PyObject *>future
-        try:
-            while lq_client_submit(&self.client, index) != LQ_OK:
-                self.sleep_once(None, NS // 100)    # full of duplicates after a recovery: workers pass them over
-        except BaseException:
-            if self.futures[index] == <PyObject *>future:       # else fail_all has let go of it
-                self.futures[index] = NULL
-                Py_DECREF(future)
-            entry.pending -= 1
-            self.discard(index)
-            raise
+        if lq_client_submit(&self.client, index) != LQ_OK:
+            self.submit_late(index, future, entry)
         future.submit_ns = slot.submit_ns
         if self.unsettled == 0:
             self.keep = self.owner()            # dropped by its user, a queue still finishes what it took
@@ -997,6 +989,21 @@ cdef class Client:
             if self.client.pending > 256:
                 self.reap()
         return future
+
+    cdef int submit_late(self, uint32_t index, Future future, FunctionEntry entry) except -1:
+        """The ring is full of duplicates after a recovery: workers pass them over."""
+        try:
+            while True:
+                self.sleep_once(None, NS // 100)
+                if lq_client_submit(&self.client, index) == LQ_OK:
+                    return 0
+        except BaseException:
+            if self.futures[index] == <PyObject *>future:       # else fail_all has let go of it
+                self.futures[index] = NULL
+                Py_DECREF(future)
+            entry.pending -= 1
+            self.discard(index)
+            raise
 
     cdef Future refused(self, object error, FunctionEntry entry):
         """A future that has failed before anything was sent."""
@@ -1013,15 +1020,32 @@ cdef class Client:
         cdef uint32_t index = 0
         cdef lq_slot *slot
         cdef FunctionEntry entry
-        cdef Future parked = None
-        cdef object left = None             # encoded, and there is no room
-        cdef list inputs = None
         cdef int status = LQ_VALUE_FOREIGN
         if (self.closed is not None or self.on_use is not None or not lq_client_is_ours(&self.client)
                 or lq_space_phase(&self.space.space) != LQ_PHASE_OPEN):
             self.check_open()
         entry = self.find(fn)
         entry.pending += 1          # from here on its row is needed, whatever other threads or the arguments' own code do
+        if (self.in_line != 0 or not self.fast or kwargs is not None or options.metadata is not None
+                or entry.row == LQ_FUNCTION_IN_BAND or lq_client_reserve(&self.client, &index) != LQ_OK):
+            return self.submit_unusual(options, entry, args, n, kwnames, kwargs)
+        # The usual call: there is a slot, and its arguments fit into it. Nothing is tried here, for that alone would cost a tenth.
+        slot = lq_space_slot(&self.space.space, index)
+        self.fill(slot, options, entry, LQ_KIND_CALL, 0)
+        self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+        status = try_to_encode_call(&self.out, args, n, kwnames)
+        if status != LQ_VALUE_OK or self.out.base != slot.args:
+            return self.submit_filled(options, entry, args, n, kwnames, kwargs, index, status)
+        slot.args_format = MSGPACK
+        slot.args_bytes = <uint32_t>self.out.len
+        return self.send(index, options, entry)
+
+    cdef Future submit_unusual(self, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
+                               dict kwargs):
+        """Where `submit` has found that something is not as it usually is. It has counted the entry's use; the same for the next one."""
+        cdef uint32_t index = 0
+        cdef int status = LQ_VALUE_FOREIGN
+        cdef lq_slot *slot
         try:
             if not self.reserve(options, &index):
                 return self.submit_later(options, entry, args, n, kwnames, kwargs)
@@ -1030,10 +1054,20 @@ cdef class Client:
             raise
         slot = lq_space_slot(&self.space.space, index)
         self.fill(slot, options, entry, LQ_KIND_CALL, 0)
+        if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
+            self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
+            status = try_to_encode_call(&self.out, args, n, kwnames)
+        return self.submit_filled(options, entry, args, n, kwnames, kwargs, index, status)
+
+    cdef Future submit_filled(self, Options options, FunctionEntry entry, PyObject *const *args, Py_ssize_t n, PyObject *kwnames,
+                              dict kwargs, uint32_t index, int status):
+        """There is a slot, and `status` of encoding the arguments; -1: that has raised."""
+        cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
+        cdef Future parked = None
+        cdef object left = None             # encoded, and there is no room
+        cdef list inputs = None
         try:
-            if self.fast and kwargs is None and options.metadata is None and entry.row != LQ_FUNCTION_IN_BAND:
-                self.out.base, self.out.cap, self.out.len = slot.args, LQ_INLINE_BYTES, 0
-                status = lq_value_encode_call(&self.out, args, n, kwnames)
+            raise_if_failed(status)
             if status == LQ_VALUE_OK:
                 slot.args_format = MSGPACK
                 slot.args_bytes = <uint32_t>self.out.len

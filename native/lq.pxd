@@ -498,6 +498,8 @@ cdef extern from "lq_value.h":
     int lq_value_encode(lq_out *out, PyObject *value) except -1
     int lq_value_encode_args(lq_out *out, PyObject *args, Py_ssize_t first, PyObject *kwargs) except -1
     int lq_value_encode_call(lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) except -1
+    # The same; an exception is left to whoever calls raise_if_failed with what it returned.
+    int try_to_encode_call "lq_value_encode_call"(lq_out *out, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) noexcept
     int lq_value_encode_items(lq_out *out, PyObject *items) except -1
     PyObject *lq_value_decode(const unsigned char *buf, size_t length) except NULL
     int lq_value_decode_args(const unsigned char *buf, size_t length, PyObject **args, PyObject **kwargs) except -1
