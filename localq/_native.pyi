@@ -20,6 +20,7 @@ FORMAT_MSGPACK: Final = 0
 ROLE_CLIENT: Final[int]
 ROLE_SUPERVISOR: Final[int]
 ROLE_WORKER: Final[int]
+ROLE_SPARE: Final[int]
 
 TALLY_SUPERVISORS: Final[int]
 TALLY_WORKERS: Final[int]
@@ -206,8 +207,11 @@ class Space:
     def sign_in(self, label: int, pid: int, started: int = 0) -> bool:
         """Tell the pid of a row, and when its process started. Returns whether the row is (still) that one's."""
 
+    def promote(self, label: int) -> bool:
+        """A spare is a worker from now on. False: its row is not that of a living spare any more."""
+
     def set_ready(self, label: int) -> None:
-        """This worker takes tasks from now on."""
+        """This worker takes tasks from now on; a spare could."""
 
     def bury(self, label: int) -> None:
         """The kernel proved this process dead: its words may be recovered."""
@@ -311,6 +315,9 @@ class Space:
 
     def function_name(self, row: int, generation: int) -> str | None:
         """Of a published function; None when it is not (or no longer) in the table, or travels with its calls."""
+
+    def published(self, kind: int, most: int) -> list[bytes]:
+        """The bytes of functions of that kind that are in the table, from its end, `most` of them."""
 
     def name_of(self, index: int, task_generation: int) -> str | None:
         """The name of the function that a task calls; None when that is not known (any more)."""

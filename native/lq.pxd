@@ -84,10 +84,12 @@ cdef extern from "lq_slot.h" nogil:
 
 
 cdef extern from "lq_function.h" nogil:
+    ctypedef uint64_t lq_a64
     enum:
         LQ_FUNCTIONS
         LQ_FUNCTION_IN_BAND
     struct lq_function:
+        lq_a64 word
         uint32_t block
     struct lq_functions:
         lq_function *rows
@@ -100,6 +102,7 @@ cdef extern from "lq_roster.h" nogil:
         LQ_ROLE_CLIENT
         LQ_ROLE_SUPERVISOR
         LQ_ROLE_WORKER
+        LQ_ROLE_SPARE
 
 
 cdef extern from "lq_report.h" nogil:
@@ -120,7 +123,6 @@ cdef extern from "lq_report.h" nogil:
 
 
 cdef extern from "lq_arena.h" nogil:
-    ctypedef uint64_t lq_a64
     struct lq_arena_cache:
         uint32_t kept_from
     struct lq_pins:
@@ -303,6 +305,7 @@ cdef extern from "lq_space.h" nogil:
         uint32_t who
     lq_status lq_space_join(lq_space *space, lq_role role, uint32_t pid, lq_label *label)
     bint lq_space_sign_in(lq_space *space, lq_label me, uint32_t pid, uint64_t started)
+    bint lq_space_promote(lq_space *space, lq_label spare)
     void lq_space_set_ready(lq_space *space, lq_label me)
     void lq_space_bury(lq_space *space, lq_label label)
     bint lq_space_bury_unsigned(lq_space *space, lq_label label)
@@ -349,6 +352,7 @@ cdef extern from "lq_tell.h" nogil:
     bint lq_space_is_metered(const lq_space *space, uint32_t row)
     void lq_space_meters(const lq_space *space, lq_meter_reading *reading)
     lq_status lq_space_in_hand(const lq_space *space, uint32_t index, lq_slot *copy, uint32_t *pid)
+    uint32_t lq_functions_end(const lq_functions *functions)
     uint32_t lq_functions_name_of(const lq_functions *functions, uint32_t row, uint32_t generation, char *name)
     uint32_t lq_slots_used(const lq_slots *slots)
     bint lq_space_note(const lq_space *space, lq_label me, uint32_t index, uint32_t task_generation, uint64_t progress,

@@ -45,6 +45,14 @@ bool lq_roster_sign_in(const struct lq_roster *roster, lq_label label, uint32_t 
     return true;
 }
 
+bool lq_roster_promote(const struct lq_roster *roster, lq_label label)
+{
+    struct lq_row *row = lq_roster_row(roster, label);
+    uint64_t word = lq_load(&row->word);
+    return lq_row_is(word, label, LQ_ROW_LIVE) && lq_word_aux(word) == LQ_ROLE_SPARE && lq_word_label(word) != 0 &&
+           lq_cas(&row->word, word, lq_word(LQ_ROW_LIVE, lq_word_label(word), lq_word_generation(word), LQ_ROLE_WORKER));
+}
+
 void lq_roster_bury(const struct lq_roster *roster, lq_label label)
 {
     struct lq_row *row = lq_roster_row(roster, label);
@@ -75,7 +83,7 @@ enum lq_status lq_roster_check(const struct lq_roster *roster)
 {
     for (uint32_t index = 0; index < LQ_ROWS; index++) {
         uint64_t word = lq_load(&roster->rows[index].word);
-        if (lq_word_state(word) > LQ_ROW_DEAD || lq_word_aux(word) > LQ_ROLE_WORKER ||
+        if (lq_word_state(word) > LQ_ROW_DEAD || lq_word_aux(word) > LQ_ROLE_SPARE ||
             (lq_word_state(word) == LQ_ROW_FREE && lq_word_label(word) != LQ_NOBODY))
             return LQ_CORRUPT;
         if (index == 0 && word != 0)

@@ -13,7 +13,8 @@
 #include "lq_fault.h"
 
 enum lq_row_state { LQ_ROW_FREE = 0, LQ_ROW_LIVE = 1, LQ_ROW_DEAD = 2 };
-enum lq_role { LQ_ROLE_NONE = 0, LQ_ROLE_CLIENT = 1, LQ_ROLE_SUPERVISOR = 2, LQ_ROLE_WORKER = 3 };
+/* A spare is set up as a worker is, takes no tasks, and becomes a worker when one is needed. */
+enum lq_role { LQ_ROLE_NONE = 0, LQ_ROLE_CLIENT = 1, LQ_ROLE_SUPERVISOR = 2, LQ_ROLE_WORKER = 3, LQ_ROLE_SPARE = 4 };
 
 /* What a process is at, and where what it tells ends. One writer, relaxed stores; for people, decides nothing. What it counts: lq_meter.h */
 struct lq_tracks {
@@ -57,6 +58,8 @@ size_t lq_roster_size(void);
 enum lq_status lq_roster_join(const struct lq_roster *roster, enum lq_role role, uint32_t pid, lq_label *label);
 /* Tell the pid of a row that was taken with 0 (may be told twice), and when that process started. False: the row is another's. */
 bool lq_roster_sign_in(const struct lq_roster *roster, lq_label label, uint32_t pid, uint64_t started);
+/* A spare is a worker from now on. False: it is none, its process has not signed in, or the row is another's. */
+bool lq_roster_promote(const struct lq_roster *roster, lq_label label);
 /* The process behind `label` is proven dead: from now on its words may be recovered. Any number of callers. */
 void lq_roster_bury(const struct lq_roster *roster, lq_label label);
 /* Bury a row that no process has signed in to, so that none can any more. False: one has, or the row is another's. */

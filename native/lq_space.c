@@ -221,6 +221,11 @@ bool lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid, uint64_
     return lq_roster_sign_in(&space->roster, me, pid, started);
 }
 
+bool lq_space_promote(struct lq_space *space, lq_label spare)
+{
+    return lq_roster_promote(&space->roster, spare);
+}
+
 void lq_space_set_ready(struct lq_space *space, lq_label me)
 {
     LQ_PUT(lq_roster_row(&space->roster, me)->ready, 1u);

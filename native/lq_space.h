@@ -110,7 +110,9 @@ void lq_space_close(struct lq_space *space);
 enum lq_status lq_space_join(struct lq_space *space, enum lq_role role, uint32_t pid, lq_label *label);
 /* See lq_roster_sign_in. */
 bool lq_space_sign_in(struct lq_space *space, lq_label me, uint32_t pid, uint64_t started);
-/* A worker takes tasks from now on. */
+/* See lq_roster_promote. */
+bool lq_space_promote(struct lq_space *space, lq_label spare);
+/* A worker takes tasks from now on; a spare could. */
 void lq_space_set_ready(struct lq_space *space, lq_label me);
 /* The process behind the label is proven dead (or is leaving by itself): lq_roster_bury, lq_roster_release. */
 void lq_space_bury(struct lq_space *space, lq_label label);

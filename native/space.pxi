@@ -157,6 +157,10 @@ cdef class Space:
         """Tell the pid of a row, and when its process started. Returns whether the row is (still) that one's."""
         return lq_space_sign_in(&self.space, label, pid, started)
 
+    def promote(self, uint32_t label):
+        """A spare is a worker from now on. False: its row is not that of a living spare any more."""
+        return lq_space_promote(&self.space, label)
+
     def set_ready(self, uint32_t label):
         lq_space_set_ready(&self.space, label)
 
@@ -388,6 +392,22 @@ cdef class Space:
         cdef char name[128]
         cdef uint32_t length = lq_functions_name_of(&self.space.functions, row, generation, name)
         return text_of(<unsigned char *>name, length) if length != 0 else None
+
+    def published(self, uint32_t kind, uint32_t most):
+        """The bytes of functions of that kind that are in the table, from its end, `most` of them."""
+        cdef uint32_t row = lq_functions_end(&self.space.functions)
+        cdef uint32_t generation, of = 0, length = 0
+        cdef const unsigned char *at = NULL
+        found = []
+        while row > 0 and len(found) < most:
+            row -= 1
+            generation = lq_word_generation(lq_load(&self.space.functions.rows[row].word))
+            if lq_space_function(&self.space, row, generation, &of, &at, &length) != LQ_OK or of != kind:
+                continue
+            payload = (<const char *>at)[:length]
+            if lq_space_function_is_current(&self.space, row, generation):
+                found.append(payload)
+        return found
 
     def name_of(self, uint32_t index, uint32_t task_generation):
         """The name of the function that a task calls; None when that is not known (any more)."""

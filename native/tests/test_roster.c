@@ -136,6 +136,37 @@ static void roster_child_that_wakes_up_after_its_row_was_given_away_signs_nothin
     CHECK_EQ(lq_row_started(lq_roster_row(&roster, now)), 0); /* what an earlier one told is not this one's */
 }
 
+static void roster_only_a_living_spare_is_promoted_and_only_once(void)
+{
+    struct lq_roster roster = make_roster_();
+    lq_label spare;
+    lq_label other;
+    lq_label dead;
+    lq_roster_join(&roster, LQ_ROLE_SPARE, 0, &spare);
+    lq_roster_join(&roster, LQ_ROLE_CLIENT, 7, &other);
+    lq_roster_join(&roster, LQ_ROLE_SPARE, 8, &dead);
+    lq_roster_bury(&roster, dead);
+    CHECK_EQ(lq_roster_check(&roster), LQ_OK);
+    CHECK(!lq_roster_promote(&roster, spare)); /* whose death could be proven? */
+    lq_roster_sign_in(&roster, spare, 77, 5);
+
+    CHECK(lq_roster_promote(&roster, spare));
+
+    uint64_t word = lq_load(&lq_roster_row(&roster, spare)->word);
+    CHECK_EQ(lq_word_aux(word), LQ_ROLE_WORKER);
+    CHECK(lq_roster_is_live(&roster, spare));
+    CHECK_EQ(lq_row_pid(lq_roster_row(&roster, spare)), 77);
+    CHECK_EQ(lq_row_started(lq_roster_row(&roster, spare)), 5);
+    CHECK(!lq_roster_promote(&roster, spare));
+    CHECK(!lq_roster_promote(&roster, other));
+    CHECK(!lq_roster_promote(&roster, dead));
+    CHECK(!lq_roster_promote(&roster, LQ_NOBODY));
+    lq_roster_release(&roster, dead);
+    lq_roster_join(&roster, LQ_ROLE_SPARE, 9, &other);
+    CHECK_EQ(lq_label_row(other), lq_label_row(dead));
+    CHECK(!lq_roster_promote(&roster, dead)); /* the row is another's */
+}
+
 static void roster_incarnation_wraps_after_4096_without_becoming_nobody(void)
 {
     struct lq_roster roster = make_roster_();
@@ -195,6 +226,7 @@ const struct lq_case roster_cases[] = {
     RUN(roster_row_begins_clean_but_for_its_tracks),
     RUN(roster_pid_is_told_once_by_whoever_is_first_and_stays_until_release),
     RUN(roster_child_that_wakes_up_after_its_row_was_given_away_signs_nothing),
+    RUN(roster_only_a_living_spare_is_promoted_and_only_once),
     RUN(roster_incarnation_wraps_after_4096_without_becoming_nobody),
     RUN(roster_check_finds_what_no_operation_writes),
     RUN(roster_rows_belong_to_one_at_a_time_among_threads),
