@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ended_by", "has_mapped", "is_stopped", "join_wholly", "open_process", "started_at"]
 
+MOST_STAT = 4096  # bytes; some 50 numbers
 STATE, STARTED = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
 
 
 def _stat(pid: int) -> list[bytes]:
     """The fields after the name, which may contain anything. Empty when there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()
+        stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return []
+    try:
+        return os.read(stat, MOST_STAT).rpartition(b")")[2].split()
+    except OSError:  # it has ended since
+        return []
+    finally:
+        os.close(stat)
 
 
 def started_at(pid: int) -> int:
