@@ -266,7 +266,10 @@ class LocalQueue:
             workers inherit its globals.
         preload: modules that the supervisor imports before it forks workers.
         initializer, initargs: called in each worker before its first task.
-        max_tasks_per_child: replace a worker after so many tasks (chunks of a map count as one).
+        max_tasks_per_child: replace a worker after so many tasks (chunks of a map count as one). Its successor waits
+            already: with this or the next argument a queue keeps up to four spares (one, where there is an
+            `initializer` or `max_memory_per_child`), in which the initializer has run, and which have imported the
+            modules of the tasks so far. They count as no workers, and take no tasks until one leaves.
         max_memory_per_child: replace a worker whose own memory has grown beyond that (bytes, or a text as for
             `memory`).
         max_retries: run a task again so many times, at most 15, after it raised.

@@ -40,6 +40,7 @@ class Role(StrEnum):
     CLIENT = "client"
     SUPERVISOR = "supervisor"
     WORKER = "worker"
+    SPARE = "spare"  # a worker to be
     DAMAGED = "damaged"  # no version writes that
 
 
@@ -47,6 +48,7 @@ _ROLES = {
     _native.ROLE_CLIENT: Role.CLIENT,
     _native.ROLE_SUPERVISOR: Role.SUPERVISOR,
     _native.ROLE_WORKER: Role.WORKER,
+    _native.ROLE_SPARE: Role.SPARE,
 }
 
 

@@ -194,7 +194,7 @@ def open_reader(name: str, timeout: float = 2.0) -> QueueReader:
 
 def _take(space: Space, kernel: Kernel | None) -> RawReading:
     at_ns, wall = _native.now_ns(), time.time()
-    rows = [row for row in space.rows() if row["live"]]
+    rows = [row for row in space.rows() if row["live"] and row["role"] != _native.ROLE_SPARE]
     figures: dict[tuple[int, int], Figures] = {}
     if kernel is not None:
         asked = [row for row in rows if row["role"] in (_native.ROLE_WORKER, _native.ROLE_SUPERVISOR) and row["pid"]]

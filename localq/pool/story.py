@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a worker tells its supervisor, on a pipe of its own: its tasks once it can run them, and texts.
+"""What a worker tells its supervisor, on a pipe of its own: its tasks once it can run them, how far it is, and texts.
 
 Texts are why it could not start, where it crashed (`localq.pool.last_words`), and where it is just now
 (`localq.pool.stacks`). The worker's half may meet a full pipe, and goes on; the supervisor's half never waits.
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from localq.tasks import Task
 
-__all__ = ["FATAL", "Story", "import_modules", "story_pipe", "tell_tasks"]
+__all__ = ["FATAL", "Story", "file_at", "import_modules", "story_pipe", "tell_leaving", "tell_tasks", "tell_warm"]
 
 FATAL = b"Fatal Python error"  # how faulthandler begins what it says of a crash
 MOST_TEXT = 1 << 17  # bytes that are kept; a pipe holds half of that
 MOST_TASKS = 1 << 22  # bytes of all descriptions
 MOST_READS = 64  # of an event: whoever writes without end does not keep the supervisor from its work
 TASKS = b"\0"  # begins what is no text: this, 4 bytes of its length, and a MessagePack list
+WARM = b"\1warm\n"  # said at the end of what was said so far: a spare can take its turn
+LEAVING = b"\1leaving\n"  # ... and the last word of a worker that takes no more tasks
 PATIENCE = 1.0  # seconds that a full pipe may take: then the supervisor was stopped, and has no use for it
 LONGEST_DOC, LONGEST_SIGNATURE = 200, 300  # characters
 
@@ -39,13 +41,15 @@ def story_pipe() -> tuple[int, Story]:
 class Story:
     """The supervisor's end. `text` is what was said and not taken yet; `tasks` what the worker can run, once told."""
 
-    __slots__ = ("fd", "is_over", "number", "tasks", "text")
+    __slots__ = ("fd", "is_leaving", "is_over", "is_warm", "number", "tasks", "text")
 
     def __init__(self, fd: int, number: int) -> None:
         self.fd = fd
         self.number = number  # of the worker's descriptor
         self.text = b""
         self.tasks: list[dict[str, Any]] | None = None
+        self.is_warm = False  # of a spare
+        self.is_leaving = False  # it takes no more tasks, and ends in a moment
         self.is_over = False  # nobody holds the other end any more
 
     def read(self) -> None:
@@ -59,7 +63,8 @@ class Story:
             self.text += said
             if self.text.startswith(TASKS):
                 self._hear_tasks()
-            elif len(self.text) > MOST_TEXT:
+            if not self.text.startswith(TASKS):
+                self._hear_words()
                 self.text = self.text[-MOST_TEXT:]
             if self.is_over:
                 break
@@ -67,6 +72,12 @@ class Story:
     def close(self) -> None:
         os.close(self.fd)
         self.fd = -1
+
+    def _hear_words(self) -> None:
+        if self.text.endswith(LEAVING):
+            self.is_leaving, self.text = True, self.text.removesuffix(LEAVING)
+        elif self.text.endswith(WARM):
+            self.is_warm, self.text = True, self.text.removesuffix(WARM)
 
     def _hear_tasks(self) -> None:
         size = int.from_bytes(self.text[1:5], "little") if len(self.text) >= 5 else 0
@@ -111,6 +122,27 @@ def tell_tasks(pipe: int) -> None:
     if len(told) > MOST_TASKS:
         told = b"\x90"  # an empty list: they run all the same
     _write(pipe, TASKS + len(told).to_bytes(4, "little") + told)
+
+
+def tell_warm(pipe: int) -> None:
+    """Say that this spare can take its turn."""
+    _write(pipe, WARM)
+
+
+def file_at(pipe: int) -> tuple[int, int]:
+    """What that descriptor is of."""
+    status = os.fstat(pipe)
+    return status.st_dev, status.st_ino
+
+
+def tell_leaving(pipe: int, file: tuple[int, int]) -> None:
+    """Say that this worker takes no more tasks. `file`: what the pipe was; a task may have closed it since, and have
+    something of its own there."""
+    try:
+        if file_at(pipe) == file:
+            os.write(pipe, LEAVING)
+    except OSError:  # closed, or full: then its end says so, in a moment
+        pass
 
 
 def _write(pipe: int, data: bytes) -> None:

@@ -25,6 +25,7 @@ from localq._native import (
     PHASE_DRAINING,
     PHASE_STOPPED,
     ROLE_CLIENT,
+    ROLE_SPARE,
     ROLE_SUPERVISOR,
     ROLE_WORKER,
     TALLY_SUPERVISORS,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from localq.pool.last_words import LastWords
     from localq.pool.reload import Reload
+    from localq.pool.spares import Spares
     from localq.pool.steering import Steering
 
 __all__ = ["Child", "Supervisor", "main", "run_supervisor"]
@@ -66,11 +68,22 @@ TIDY_MOST = 30.0  # between two looks for idle memory, when there was none
 
 
 class Child:
-    """A worker, as the supervisor sees it."""
+    """A worker, or a spare, as the supervisor sees it."""
 
-    __slots__ = ("generation", "is_condemned", "is_surplus", "is_told_to_leave", "label", "pid", "pidfd", "story")
+    __slots__ = (
+        "generation",
+        "is_condemned",
+        "is_dropped",
+        "is_surplus",
+        "is_told_to_leave",
+        "label",
+        "pid",
+        "pidfd",
+        "story",
+        "turn",
+    )
 
-    def __init__(self, pid: int, pidfd: int, label: int, story: Story, generation: int) -> None:
+    def __init__(self, pid: int, pidfd: int, label: int, story: Story, generation: int, turn: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.label = label
@@ -79,6 +92,8 @@ class Child:
         self.is_condemned = False  # killed by us, for a task that did not stop
         self.is_told_to_leave = False  # after the task in hand
         self.is_surplus = False  # ... and nobody takes its place
+        self.turn = turn  # of a spare: the pipe that says when it is a worker; else -1
+        self.is_dropped = False  # a spare that never will be
 
 
 class Supervisor:
@@ -117,6 +132,9 @@ class Supervisor:
         self.warm_at: float | None = time.monotonic() + WARM_AFTER
         self.last_words: LastWords | None = None
         self.steering: Steering | None = None  # once somebody has asked for something
+        self.recycles = brief.max_tasks_per_child is not None or brief.max_memory_per_child is not None
+        self.spares: Spares | None = None  # if it does, once the first workers have started
+        self.imports_ahead = True  # a spare does: until one has died of it
         try:
             self.owner = os.pidfd_open(brief.owner_pid)
         except ProcessLookupError:  # gone already
@@ -151,7 +169,9 @@ class Supervisor:
         self.space.set_ready(self.label)
         self.look()  # for what was asked before there was anybody to call
         while True:
-            for fd, _ in self.poll.poll(self.until_next_timer()):
+            is_spare_due = self.spares is not None and self.spares.is_due()
+            events = self.poll.poll(0 if is_spare_due else self.until_next_timer())
+            for fd, _ in events:
                 if fd == self.owner:
                     self.end()
                 elif fd == self.ear:
@@ -162,12 +182,17 @@ class Supervisor:
                     self.bury(self.children[fd])
                 elif fd in self.by_story:
                     self.hear_worker(self.by_story[fd])
+                    self.staff()  # it may have said that it leaves
+                elif self.spares is not None and fd in self.spares.children:
+                    self.bury(self.spares.children[fd])
                 elif fd in self.strangers:
                     self.bury_stranger(fd)
                 elif not self.visitors.handle(fd) and self.steering is not None:
                     self.steering.handle(fd)
             self.keep_time()
             self.staff()
+            if not events and self.spares is not None and self.spares.is_due():
+                self.fork(is_spare=True)
             if self.is_done():
                 self.end()
 
@@ -299,7 +324,10 @@ class Supervisor:
         was_ready = self.is_ready(child.label)
         clients = self.clients_in(child.pid)
         self.poll.unregister(child.pidfd)
-        del self.children[child.pidfd]
+        is_spare = self.spares is not None and self.spares.forget(child)
+        if is_spare and was_ready and not child.story.is_warm and not child.is_dropped:
+            self.imports_ahead = False
+        self.children.pop(child.pidfd, None)
         os.close(child.pidfd)
         self.close_story(child)
         for label in clients:
@@ -315,7 +343,7 @@ class Supervisor:
             else:
                 self.end_reload(_why_not(code, story))
             return
-        if code in (STOPPED, RECYCLED) or child.is_condemned:
+        if code in (STOPPED, RECYCLED) or child.is_condemned or child.is_dropped:
             self.finish_for(child.label, FOR_ANOTHER if child.is_condemned else status)
             if child.is_condemned:
                 self.note(f"worker {child.pid} was killed: a task in it was told to stop, and did not", child.pid)
@@ -324,22 +352,25 @@ class Supervisor:
             return
         self.look_at = time.monotonic()
         report = self.report(child.pid, status, used.ru_maxrss * 1024, story)
-        if was_ready:
+        if was_ready and not is_spare:
             self.space.tally(TALLY_WORKERS_CRASHED)
         self.finish_for(child.label, status, report)
         facts = self.space.read_report(report, child.pid) if report else None
         cause = " (the kernel had no memory left for it)" if facts is not None and facts[1] else ""
         self.note(
-            f"worker {child.pid} ended with {_how(code)}{cause}{'' if was_ready else ' while it started'}", child.pid
+            f"{'spare ' if is_spare else ''}worker {child.pid} ended with {_how(code)}{cause}"
+            f"{'' if was_ready else ' while it started'}",
+            child.pid,
         )
         if was_ready:
             self.failed_starts = 0
-            self.start_at = self.allowance.next_start(time.monotonic())
-            if self.start_at is not None and self.allowance.is_first_refusal():
+            next_start = self.allowance.next_start(time.monotonic())
+            self.put_off(next_start, is_spare)
+            if next_start is not None and self.allowance.is_first_refusal():
                 self.say(f"workers die faster than they may be replaced, {self.allowance.RATE:g} a second")
             return
         self.failed_starts += 1
-        self.start_at = time.monotonic() + min(BACK_OFF * 2.0 ** (self.failed_starts - 1), BACK_OFF_MOST)
+        self.put_off(time.monotonic() + min(BACK_OFF * 2.0 ** (self.failed_starts - 1), BACK_OFF_MOST), is_spare)
         if code == INITIALIZER_FAILED and not self.has_ready_worker():
             self.give_up(story)
         elif self.failed_starts >= FAILED_STARTS and not self.has_ready_worker():
@@ -425,6 +456,8 @@ class Supervisor:
         if self.warm_at is not None and now >= self.warm_at:
             self.warm_at = None
             self.warm_up()
+        if self.recycles and self.spares is None and self.warm_at is None and self.is_staffed_and_ready():
+            self.begin_spares()
         if now >= self.sweep_at:
             self.sweep()
             self.sweep_at = now + self.sweep_every
@@ -480,23 +513,55 @@ class Supervisor:
     def staff(self) -> None:
         """As many workers as there should be, just now."""
         phase = self.space.phase
-        if phase >= PHASE_STOPPED or self.start_at is not None:
+        if phase >= PHASE_STOPPED:
+            self.drop_spares()
             return
         wanted = self.workers
         if phase == PHASE_DRAINING:  # no more than there is still work for
-            wanted = min(wanted, sum(map(sum, self.space.depths())))
-        while len(self.staying()) < wanted and self.start_at is None:
+            queued = sum(map(sum, self.space.depths()))
+            wanted = min(wanted, queued)
+            if not queued:
+                self.drop_spares()
+        while len(self.staying()) < wanted:
+            if self.spares is not None and self.spares.promote():
+                continue
+            if self.start_at is not None:
+                break
             self.fork()
 
     def staying(self) -> list[Child]:
-        """Those that count: not who is too many, nor the first of a reload, which is beside them."""
+        """Those that count: not who leaves or is too many, nor the first of a reload, which is beside them."""
         first = None if self.reload is None else self.reload.first
-        return [child for child in self.children.values() if not child.is_surplus and child is not first]
+        return [
+            child
+            for child in self.children.values()
+            if not child.is_surplus and not child.story.is_leaving and child is not first
+        ]
+
+    def is_staffed_and_ready(self) -> bool:
+        staying = self.staying()
+        return len(staying) >= self.workers and all(self.is_ready(child.label) for child in staying)
+
+    def begin_spares(self) -> None:
+        """From now on there are some."""
+        from localq.pool.spares import Spares
+
+        self.spares = Spares(self)
+        self.visitors.workers = self.rows
+
+    def drop_spares(self) -> None:
+        if self.spares is not None:
+            self.spares.drop()
 
     @property
     def workers(self) -> int:
         """As many as there should be."""
         return self.brief.workers + self.leased
+
+    @property
+    def rows(self) -> int:
+        """So many of the roster they need, and the spares beside them."""
+        return self.workers + (0 if self.spares is None else self.spares.most)
 
     def tells_tasks(self) -> bool:
         """Whether the next worker is to tell what it can run: the first of each generation, and during a reload all,
@@ -505,42 +570,58 @@ class Supervisor:
             return True
         return self.tasks_generation != self.generation and bool(self.brief.task_modules or registry)
 
-    def fork(self) -> Child | None:
-        """One more worker; or, when the system refuses something for it, none for a while."""
+    def fork(self, is_spare: bool = False) -> Child | None:
+        """One more worker, or spare; or, when the system refuses something for it, none for a while."""
         try:
-            label = self.space.join(ROLE_WORKER, 0)
+            label = self.space.join(ROLE_SPARE if is_spare else ROLE_WORKER, 0)
         except RuntimeError:  # the roster is full: a row comes back with the next burial
-            self.start_at = time.monotonic() + BACK_OFF
+            self.put_off(time.monotonic() + BACK_OFF, is_spare)
             return None
         fds: list[int] = []
+        begin = turn = -1
         try:
             tell, story = story_pipe()
             fds += tell, story.fd
+            if is_spare:
+                turn, begin = os.pipe()
+                fds += turn, begin
             # Until the child has a handler of its own, it would take SIGTERM for the supervisor's, and drain the queue.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
             supervisor = os.getpid()  # asked in the child, its parent may be another already
             try:
                 pid = os.fork()
                 if pid == 0:
-                    self.become_worker(label, tell, supervisor, mask)
+                    self.become_worker(label, tell, supervisor, mask, turn, begin)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self.space.sign_in(label, pid)
-            self.space.tally(TALLY_WORKERS)
-            child = Child(pid, _pidfd(pid), label, story, self.generation)
-            fds.remove(story.fd)
+            child = Child(pid, _pidfd(pid), label, story, self.generation, begin)
+            fds = [fd for fd in fds if fd not in (story.fd, begin)]
         except OSError as error:  # out of descriptors, processes or memory
-            self.say(f"no worker could be started: {error}; trying again")
+            if not is_spare:
+                self.say(f"no worker could be started: {error}; trying again")
             self.finish_for(label, 0)
-            self.start_at = time.monotonic() + BACK_OFF_MOST
+            self.put_off(time.monotonic() + BACK_OFF_MOST, is_spare)
             return None
         finally:
             for fd in fds:
                 os.close(fd)
-        self.children[child.pidfd] = self.by_story[story.fd] = child
+        self.by_story[story.fd] = child
+        if self.spares is not None and is_spare:
+            self.spares.children[child.pidfd] = child
+        else:
+            self.children[child.pidfd] = child
+            self.space.tally(TALLY_WORKERS)
         self.poll.register(child.pidfd, select.EPOLLIN)
         self.poll.register(story.fd, select.EPOLLIN)
         return child
+
+    def put_off(self, until: float | None, is_spare: bool) -> None:
+        """Start none before. A spare's trouble holds up no worker, nor the end of the queue."""
+        if self.spares is not None and is_spare:
+            self.spares.not_before = until
+        else:
+            self.start_at = until
 
     def hear_worker(self, child: Child) -> None:
         """It tells something."""
@@ -553,6 +634,8 @@ class Supervisor:
                 self.end_reload(None)
         if self.steering is not None:
             self.steering.hear(child)
+        if child.story.is_leaving and self.recycles and self.spares is None:
+            self.begin_spares()
         if child.story.is_over:
             self.close_story(child)
 
@@ -593,7 +676,7 @@ class Supervisor:
         those that are only starting before them."""
         self.leased = workers
         self.space.set_workers(self.workers)
-        self.visitors.workers = self.workers
+        self.visitors.workers = self.rows
         staying = self.staying()
         staying.sort(key=lambda child: (self.is_ready(child.label), self.is_busy(child), -child.pid))
         for child in staying[: max(0, len(staying) - self.workers)]:
@@ -621,6 +704,8 @@ class Supervisor:
             return
         from localq.pool.reload import Reload
 
+        self.drop_spares()
+        self.imports_ahead = True
         self.generation += 1
         self.reload = Reload(self.drain_worker, self.is_busy)
         self.reload.first = self.fork()
@@ -653,7 +738,7 @@ class Supervisor:
         if self.reload is not None and is_staffed and not self.reload.step([*self.children.values()], self.generation):
             self.finish_reload(None)
 
-    def become_worker(self, label: int, tell: int, supervisor: int, mask: set[int]) -> NoReturn:
+    def become_worker(self, label: int, tell: int, supervisor: int, mask: set[int], turn: int, begin: int) -> NoReturn:
         """The rest of a child's life. It keeps nothing of the supervisor's but the Space."""
         try:
             self.poll.close()
@@ -666,7 +751,11 @@ class Supervisor:
             self.visitors.close()
             if self.steering is not None:
                 self.steering.close()
-            run_worker(self.space, label, self.brief, tell, self.tells_tasks(), supervisor, mask)
+            wait = None
+            if self.spares is not None:
+                self.spares.close()
+                wait = None if turn < 0 else self.spares.turn_of(turn, begin)
+            run_worker(self.space, label, self.brief, tell, self.tells_tasks(), supervisor, mask, wait)
         except BaseException:  # noqa: BLE001 - shown as an interpreter shows it; this must not become a second supervisor
             sys.excepthook(*sys.exc_info())
         finally:
@@ -677,7 +766,8 @@ class Supervisor:
         return row is not None and bool(row["ready"])
 
     def has_ready_worker(self) -> bool:
-        return any(self.is_ready(child.label) for child in self.children.values())
+        spares = {} if self.spares is None else self.spares.children
+        return any(self.is_ready(child.label) for child in [*self.children.values(), *spares.values()])
 
     def end(self) -> NoReturn:
         """Kill what still runs, and go. The memory goes with the last process that maps it."""
@@ -686,9 +776,10 @@ class Supervisor:
             from localq.pool.doorway import remove_socket
 
             remove_socket(*self.brief.socket)
-        for pidfd in self.children:
+        children = {**self.children, **({} if self.spares is None else self.spares.children)}
+        for pidfd in children:
             _kill(pidfd)
-        for child in self.children.values():
+        for child in children.values():
             os.waitpid(child.pid, 0)
         os._exit(0)
 

@@ -21,17 +21,20 @@ from localq.pool.last_words import keep_last_words
 from localq.pool.output import send_output
 from localq.pool.processes import started_at
 from localq.pool.stacks import keep_stack_ready
-from localq.pool.story import import_modules, tell_tasks
+from localq.pool.story import file_at, import_modules, tell_leaving, tell_tasks
 from localq.retry import Terms
 from localq.shared import take_part
 from localq.tasks import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from localq._native import Space
     from localq.pool.brief import Brief
+
+    Turn = Callable[[int], bool]
 
 __all__ = ["INITIALIZER_FAILED", "RECYCLED", "STOPPED", "run_worker"]
 
@@ -42,11 +45,20 @@ INITIALIZER_FAILED = 84
 
 
 def run_worker(
-    space: Space, label: int, brief: Brief, tell: int, tells_tasks: bool, supervisor: int, mask: set[int]
+    space: Space,
+    label: int,
+    brief: Brief,
+    tell: int,
+    tells_tasks: bool,
+    supervisor: int,
+    mask: set[int],
+    turn: Turn | None = None,
 ) -> NoReturn:
     """Live as a worker. `tell` is the pipe on which to say why this one could not start and, if it `tells_tasks`, what
-    it can run; `mask` are the signals to block once SIGTERM, blocked so far, is handled."""
+    it can run; `mask` are the signals to block once SIGTERM, blocked so far, is handled. `turn`: this is a spare; how
+    to wait until it is a worker, False if it never will be."""
     _native.die_with_parent(supervisor)
+    pipe = file_at(tell)
     _native.name_process(f"localq-w:{brief.name}")
     if not space.sign_in(label, os.getpid(), started_at(os.getpid())):
         os._exit(1)  # the supervisor is gone, and its successor was quicker than the kernel
@@ -88,8 +100,12 @@ def run_worker(
     keep_last_words(tell)
     keep_stack_ready(tell)
     space.set_ready(label)
+    if turn is not None and not turn(tell):
+        _leave(STOPPED)
     reason = coroutines.run(worker, brief.concurrency)
-    _leave(RECYCLED if reason == "recycle" else STOPPED)
+    _flush()
+    tell_leaving(tell, pipe)  # the kernel takes a millisecond for the rest: meanwhile another one can begin
+    os._exit(RECYCLED if reason == "recycle" else STOPPED)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -142,12 +158,16 @@ def _initialize(brief: Brief, tell: int) -> None:
 
 
 def _leave(status: int) -> NoReturn:
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass  # closed, or nobody reads it any more
-    os._exit(status)
 
 
 def _too_large(size: int, room: int) -> Exception:
