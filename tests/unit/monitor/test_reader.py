@@ -32,13 +32,16 @@ __all__ = ["gate"]
 
 
 def settled(queue: LocalQueue) -> Snapshot:
-    """A reading after all is done: workers count a task just after they have sent its result."""
+    """A reading after all is done, of everything so far: workers count a task just after they have sent its result, and
+    rates and spreads are those since the reader's last look."""
 
-    def is_counted() -> Snapshot | None:
+    def is_idle() -> bool:
         found = queue.snapshot()
-        return found if not found.running and all(worker.state == "idle" for worker in found.workers) else None
+        return not found.running and all(worker.state == "idle" for worker in found.workers)
 
-    return eventually(is_counted, what="the queue is idle")
+    eventually(is_idle, what="the queue is idle")
+    with open_reader(queue.name) as reader:
+        return reader.read()
 
 
 def by_name(snapshot: Snapshot) -> dict[str, FunctionReading]:
