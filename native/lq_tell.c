@@ -30,12 +30,24 @@ static struct lq_calls *calls_of_(const struct lq_space *space, lq_label me, con
     return lq_space_calls(space, me, told->function, told->function_generation);
 }
 
+/*
+ * As far as an event keeps of a text, and one more where there is more. Not strlen: its way through a text depends on where that
+ * lies, and this runs in the midst of recoveries, which are tested instruction by instruction.
+ */
+static uint64_t length_of_(const char *text)
+{
+    uint64_t length = 0;
+    while (length <= LQ_EVENT_TEXT && text[length] != 0)
+        length++;
+    return length;
+}
+
 static void tell_of_(const struct lq_space *space, lq_label me, enum lq_event_kind kind, const struct lq_told *told,
                      const struct lq_calls *calls, const char *text)
 {
     struct lq_event event = {.kind = (uint32_t)kind, .pid = told->pid, .slot = told->index, .task_generation = told->task_generation};
     event.calls = calls == NULL ? 0 : (uint32_t)(calls - lq_space_meter(space, me)->calls);
-    lq_journals_tell(&space->journals, me, &event, text, strlen(text));
+    lq_journals_tell(&space->journals, me, &event, text, length_of_(text));
 }
 
 /* The function is looked up as long as the slot still serves that task: whoever published it may be gone soon after. */
@@ -79,7 +91,7 @@ void lq_space_tell_again(const struct lq_space *space, lq_label me, const struct
     tell_of_(space, me, LQ_EVENT_CRASH, told, calls, text);
 }
 
-/* Without the C library: this runs in the midst of recoveries, which are tested instruction by instruction. */
+/* Without the C library, as length_of_. */
 static char *append_(char *at, const char *text)
 {
     while (*text != 0)
