@@ -482,6 +482,8 @@ cdef class Worker:
         between, nothing is lost, though it may run twice. Returns a flag for the client."""
         if self.terms is None or self.terms.next is None:
             return 0
+        if lq_slot_stop(lq_space_slot(&self.space.space, self.hand.index)) == LQ_STOP_CANCEL:
+            return 0        # it came to its end before it heard of that
         self.terms.next.send(self.id_of(self.hand), value, error)       # which does not raise
         return SENT_NEXT
 
