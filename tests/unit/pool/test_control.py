@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localq import AttachError, ConfigError, InitializerFailed, LocalQueue, TaskCancelled, WorkerCrashed, _native
 from localq.addresses import address_of
-from localq.pool.control import ask, lease
+from localq.pool import control
+from localq.pool.control import lease
 from localq.pool.stacks import NUMBER
 from localq.pool.visitors import ASK
 from tests.support import stopping, tasks
@@ -29,6 +32,11 @@ def queue() -> Iterator[LocalQueue]:
     with LocalQueue(workers=2, name="steered", grace_period=0.2) as made:
         wait_until_staffed(made)
         yield made
+
+
+def ask(name: str, request: dict[str, Any], timeout: float = PATIENCE) -> dict[str, Any]:
+    """As everybody asks, but that a queue may take long to start on a busy machine."""
+    return control.ask(name, request, timeout)
 
 
 def stack_of(pid: int) -> str:
@@ -517,7 +525,8 @@ def test_bytes_without_sense_harm_nobody(queue):
         said = _native.encode_value({"do": "facts"})
         assert said is not None
         connection.send(ASK + said)
-        connection.send(b"and more")
+        with contextlib.suppress(BrokenPipeError):  # it may have answered and hung up
+            connection.send(b"and more")
     assert queue.delay(tasks.same, 1).result(PATIENCE) == 1
     assert ask("steered", {"do": "facts"})["workers"] == 2
 
