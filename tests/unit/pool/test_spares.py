@@ -211,7 +211,7 @@ def test_a_reload_replaces_the_spares_as_well():
     with LocalQueue(workers=1, max_tasks_per_child=100, name="spared") as queue:
         workers, spares = wait_until_staffed(queue), wait_for_spares(queue)
 
-        ask("spared", {"do": "reload"})
+        ask("spared", {"do": "reload"}, PATIENCE)
 
         wait_for_spares(queue, but=spares)
         eventually(lambda: all(map(is_gone, [*workers, *spares])))
