@@ -1583,7 +1583,7 @@ cdef class Client:
                     value = take_ref(lq_value_decode(self.result_at(slot), slot.result_bytes))
                 elif slot.result_format & BUFFERS:
                     state = IS_ENCODED
-                    value = (slot.result_format & (FORMATS | BUFFERS), self.receive_result(slot, future.options.copied))
+                    value = (slot.result_format & (FORMATS | BUFFERS), self.receive_result(slot, future.options is not None and future.options.copied))
                 else:
                     state = IS_ENCODED
                     value = (slot.result_format & FORMATS, self.result_bytes(slot))
