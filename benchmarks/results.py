@@ -114,17 +114,7 @@ def _lost(told: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     if lost:
-        rows = [
-            (
-                _work_name(found),
-                found["peer"],
-                _values(found, "our_values"),
-                _values(found, "peer_values"),
-                _ratio(found),
-            )
-            for found in lost
-        ]
-        yield from _table(("work", "beside", found_ours(told), "other", "ratio"), rows)
+        yield from _table(("work", "beside", found_ours(told), "other", "ratio"), map(_cells, lost))
 
 
 def _goals(told: Mapping[str, Any]) -> Iterator[str]:
@@ -138,17 +128,19 @@ def _goals(told: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     rows = [
         (
-            _work_name(found),
-            found["peer"],
-            _values(found, "our_values"),
-            _values(found, "peer_values"),
-            _ratio(found),
+            *_cells(found),
             f"{'≥' if found['more_is_better'] else '≤'} {number(found['goal'])}",
             "met" if found["goal_met"] else "**missed**",
         )
         for found in sorted(aimed, key=lambda found: bool(found["goal_met"]))
     ]
     yield from _table(("work", "beside", found_ours(told), "other", "ratio", "goal", ""), rows)
+
+
+def _cells(found: Compared) -> tuple[str, ...]:
+    """Of what, beside whom, and how it went."""
+    values = _values(found, "our_values"), _values(found, "peer_values")
+    return _work_name(found), found["peer"], *values, _ratio(found)
 
 
 def _bench(bench: Mapping[str, Any], comparisons: Sequence[Compared], links: Mapping[str, str]) -> Iterator[str]:
