@@ -245,14 +245,16 @@ class _Borrower:
     def __call__(self) -> bool:
         from select import POLLHUP, poll
 
-        if self._ours < 0:
+        ours = self._ours
+        if ours < 0:
             return not self._is_over
         look = poll()
-        look.register(self._ours, 0)  # POLLHUP is told in any case
-        self._is_over = any(event & POLLHUP for _, event in look.poll(0))
-        if self._is_over:
-            os.close(self._ours)
-            self._ours = -1
+        look.register(ours, 0)  # POLLHUP is told in any case
+        if any(event & POLLHUP for _, event in look.poll(0)):
+            self._is_over = True
+            ours, self._ours = self._ours, -1  # of several threads that ask one closes it
+            if ours >= 0:
+                os.close(ours)
         return not self._is_over
 
     def __del__(self) -> None:

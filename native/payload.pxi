@@ -66,6 +66,8 @@ cdef class Pinner:
     cdef uint32_t forks               # since then: what was looked at before one is looked at by the child as well
     cdef list borrowers               # (fork, callable: does the child still live?)
     cdef list held_back               # (fork, pin): of views that are gone here, and may be in use there
+    cdef bint is_collecting           # a thread is in `collect` ...
+    cdef bint is_due                  # ... and something has been let go of since it looked
 
     def __cinit__(self, Space space not None, uint32_t me, bint runs=False):
         self.space = space
@@ -104,15 +106,32 @@ cdef class Pinner:
             pass
 
     cdef int collect(self) except -1:
-        """Unpin what no child can be using any more."""
-        self.borrowers = [borrower for borrower in self.borrowers if borrower[1]()] or None
-        kept = []
-        for born, entry in self.held_back:
-            if self.borrowers is not None and any(fork > born for fork, _ in self.borrowers):
-                kept.append((born, entry))
+        """Unpin what no child can be using any more. While a borrower is asked other threads go on, and what is allocated
+        here may set free more views: whoever comes meanwhile leaves it to the one who is at it."""
+        self.is_due = True
+        if self.is_collecting:
+            return 0
+        self.is_collecting = True
+        try:
+            while self.is_due:
+                self.is_due = False
+                over = [borrower for borrower in list(self.borrowers or ()) if not borrower[1]()]
+                self.borrowers = [borrower for borrower in self.borrowers or () if borrower not in over] or None
+                self.sift(0 if self.borrowers is None else self.borrowers[len(self.borrowers) - 1][0])
+        finally:
+            self.is_collecting = False
+        return 0
+
+    cdef int sift(self, uint32_t newest) except -1:
+        """Unpin what was let go of and is as young as the newest fork whose child still lives, or younger."""
+        cdef Py_ssize_t i = 0
+        while i < len(self.held_back):
+            born, entry = self.held_back[i]
+            if newest > born:
+                i += 1
             else:
+                del self.held_back[i]
                 self.unpin(entry)
-        self.held_back = kept
         return 0
 
     cdef int lend(self, object is_alive) except -1:
