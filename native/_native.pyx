@@ -50,6 +50,9 @@ cdef extern from "Python.h":
     bint PyObject_IS_GC(PyObject *value)
     object PyCFunction_NewEx(PyMethodDef *definition, object self, object module)
     object PyObject_CallOneArg(object function, object argument)
+    ctypedef object (*vectorcallfunc)(object function, PyObject *const *args, size_t count, PyObject *names)
+    vectorcallfunc PyVectorcall_Function(object function) noexcept
+    size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
 FORMAT_MSGPACK = 0
 cdef tuple NO_ARGS = ()

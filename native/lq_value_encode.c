@@ -2,6 +2,7 @@
 /* Python values to MessagePack: the writing half of lq_value.h. */
 #include "lq_value.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,10 +213,29 @@ static int encode_big_int(struct writer *to, PyObject *value, int sign)
     return put_number(to, 0xcf, 8, n);
 }
 
+/* The usual int, of one digit at most, whose value can be had without a call. */
+static inline bool is_compact(PyObject *value, long long *n)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    if (!PyUnstable_Long_IsCompact((PyLongObject *)value))
+        return false;
+    *n = PyUnstable_Long_CompactValue((PyLongObject *)value);
+#else
+    Py_ssize_t size = Py_SIZE(value); /* digits, and below zero for a negative number */
+    if (size < -1 || size > 1)
+        return false;
+    *n = size * (long long)((PyLongObject *)value)->ob_digit[0];
+#endif
+    return true;
+}
+
 static inline int encode_int(struct writer *to, PyObject *value)
 {
-    int overflow;
-    long long n = PyLong_AsLongLongAndOverflow(value, &overflow);
+    int overflow = 0;
+    long long n;
+
+    if (!is_compact(value, &n))
+        n = PyLong_AsLongLongAndOverflow(value, &overflow);
 
     if (overflow != 0)
         return encode_big_int(to, value, overflow);

@@ -848,10 +848,15 @@ cdef class Worker:
         cdef lq_slot *slot = lq_space_slot(&self.space.space, index)
         cdef Py_ssize_t n = len(items)
         cdef object result
+        cdef vectorcallfunc call = PyVectorcall_Function(function)
+        cdef PyObject *args[2]                     # the first is for whoever is called
         while at[0] < n:
             lq_worker_begin_item(slot, <uint32_t>at[0])
             if star:
                 result = PyObject_Call(function, tuple(<object>PyList_GET_ITEM(items, at[0])), NULL)
+            elif call != NULL:
+                args[1] = PyList_GET_ITEM(items, at[0])
+                result = call(function, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
             else:
                 result = PyObject_CallOneArg(function, <object>PyList_GET_ITEM(items, at[0]))
             if PyCoro_CheckExact(result):
