@@ -16,12 +16,12 @@ import time
 from random import Random
 
 from localq import AttachError
-from localq._native import ROLE_CLIENT, ROLE_SUPERVISOR, ROLE_WORKER
+from localq._native import ROLE_CLIENT, ROLE_SPARE, ROLE_SUPERVISOR, ROLE_WORKER
 from localq.pool.attach import Reached, reach
 from localq.pool.processes import open_process
 
 SHORTEST_STOP, LONGEST_STOP = 0.01, 0.5  # seconds
-ROLES = {ROLE_CLIENT: "client", ROLE_SUPERVISOR: "supervisor", ROLE_WORKER: "worker"}
+ROLES = {ROLE_CLIENT: "client", ROLE_SUPERVISOR: "supervisor", ROLE_WORKER: "worker", ROLE_SPARE: "spare"}
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 
 Fault = tuple[str, str, bool]  # what, to whom, to all of them
@@ -30,6 +30,10 @@ EVENTS: dict[tuple[Fault, ...], float] = {
     (("kill", "worker", False),): 26,
     (("stop", "worker", False),): 14,
     (("term", "worker", False),): 12,
+    (("kill", "spare", False),): 6,  # which there are only beside max_tasks_per_child
+    (("stop", "spare", False),): 4,
+    (("term", "spare", False),): 3,
+    (("kill", "spare", True), ("kill", "worker", True)): 1,
     (("kill", "supervisor", False),): 8,
     (("stop", "supervisor", False),): 8,
     (("kill", "client", False),): 7,

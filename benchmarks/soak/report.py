@@ -72,7 +72,7 @@ def _ledger(outcome: Outcome) -> Table:
 
 
 def _faults(faults: dict[str, int]) -> Table:
-    roles, whats = ("worker", "supervisor", "client", "owner"), ("kill", "stop", "term")
+    roles, whats = ("worker", "spare", "supervisor", "client", "owner"), ("kill", "stop", "term")
     table = Table(title="Faults", box=SIMPLE)
     table.add_column("")
     for role in roles:

@@ -154,7 +154,8 @@ def _check_cancellations(accounts: Mapping[int, Account], were_killed: bool) -> 
 
 def _check_crashes(accounts: Mapping[int, Account], faults: list[dict[str, str]]) -> Iterator[str]:
     """One death costs one task at the most, and somebody must have caused it."""
-    killed = {int(fault["pid"]) for fault in faults if (fault["what"], fault["role"]) == ("kill", "worker")}
+    kills = [fault for fault in faults if fault["what"] == "kill"]
+    killed = {int(fault["pid"]) for fault in kills if fault["role"] in ("worker", "spare")}  # it may be a worker by now
     hit = any(fault["role"] == "supervisor" for fault in faults)  # killed; or stopped, so that the owner stood in
     by_pid: dict[int, list[int]] = defaultdict(list)
     for account in accounts.values():

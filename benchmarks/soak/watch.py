@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from localq import LocalQueue
-from localq._native import ROLE_CLIENT, ROLE_WORKER, Space
+from localq._native import ROLE_CLIENT, ROLE_SPARE, ROLE_WORKER, Space
 from localq.client.ownership import Ownership
 from localq.pool.processes import is_stopped
 
@@ -24,6 +24,7 @@ MARK = "LOCALQ_SOAK_RUN"  # in the environment of every process that a soak star
 BUSY = ("queued", "claimed", "running", "done", "cancelled")  # states of slots, of which a queue at rest has none
 SETTLE = 10.0  # seconds for what is on its way out
 PAUSE = 0.05
+OF_A_SPARE = ("anon_inode:[pidfd]", "pipe", "pipe")  # its supervisor's descriptors for it
 
 
 def inspect(queue: LocalQueue, clients: float) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def inspect(queue: LocalQueue, clients: float) -> dict[str, Any]:
         "memory": anonymous_bytes(os.getpid()),
         "fds": descriptors(os.getpid()),
         "threads": len(os.listdir("/proc/self/task")),
-        "supervisor_fds": descriptors(_supervisor(queue)),
+        "supervisor_fds": _supervisor_fds(queue),
         "supervisor_memory": anonymous_bytes(_supervisor(queue)),
         "children": sorted(_children(os.getpid())),
         "phase": queue._space.phase,
@@ -77,15 +78,44 @@ def _problems(queue: LocalQueue, clients: int) -> list[str]:
         found.append(f"there are {len(ready)} ready workers instead of {queue.config.workers}, or dead ones")
     if sum(map(sum, space.depths())):
         found.append(f"rings hold entries: {space.depths()}")
-    if not clients and space.arena()[0]:
-        found.append(f"{space.arena()[0]} bytes of the arena are held, and nobody holds anything")
+    held = space.arena()[0] - _lent(queue)
+    if not clients and held:
+        found.append(f"{held} bytes of the arena are held, and nobody holds anything: {space.holdings()}")
     if queue._client.pending or queue._client.waiting or queue._client.watched:
         found.append(f"the owner has {queue._client.pending} pending, {queue._client.waiting} waiting futures")
-    if len(_children(os.getpid())) != 1 or sorted(_children(_supervisor(queue))) != sorted(ready):
+    spares = _spares(queue)
+    if len(_children(os.getpid())) != 1 or sorted(_children(_supervisor(queue))) != sorted(ready + spares):
         found.append(
-            f"children {_children(os.getpid())}, of the supervisor {_children(_supervisor(queue))}, ready {ready}"
+            f"children {_children(os.getpid())}, of the supervisor {_children(_supervisor(queue))}, "
+            f"ready {ready}, spares {spares}"
         )
+    if len(spares) > queue.config.workers or (spares and queue.config.max_tasks_per_child is None):
+        found.append(f"there are {len(spares)} spares for {queue.config.workers} workers")
     return found
+
+
+def _lent(queue: LocalQueue) -> int:
+    """Bytes that the owner keeps for a supervisor that was forked while it looked at them."""
+    if queue.config.start_method != "fork":
+        return 0
+    rows = [row["row"] for row in queue._space.rows() if row["pid"] == os.getpid() and row["role"] == ROLE_CLIENT]
+    return sum(queue._space.pinned_by(row)[1] for row in rows)
+
+
+def _spares(queue: LocalQueue) -> list[int]:
+    return [row["pid"] for row in queue._space.rows() if row["role"] == ROLE_SPARE and row["live"]]
+
+
+def _supervisor_fds(queue: LocalQueue) -> list[str]:
+    """Its descriptors, without those for spares: how many of these there are depends on the moment."""
+    while True:
+        spares, fds = _spares(queue), descriptors(_supervisor(queue))
+        if spares == _spares(queue):
+            break
+    for each in OF_A_SPARE * len(spares):
+        if each in fds:
+            fds.remove(each)
+    return fds
 
 
 def _children(pid: int) -> list[int]:
@@ -178,11 +208,11 @@ def dump(path: Path, space: Space | None, pids: Iterable[int]) -> None:
     if space is not None:
         reads: dict[str, Callable[[], object]] = {
             "phase": lambda: space.phase, "slots": space.slots, "depths": space.depths, "arena": space.arena,
-            "tallies": lambda: space.tallies, "audit": space.audit,
+            "tallies": lambda: space.tallies, "audit": space.audit, "holdings": space.holdings,
         }  # fmt: skip
         for name, read in reads.items():
             lines.append(f"{name}: {read()}")
-        lines += [f"row: {row}" for row in space.rows()]
+        lines += [f"row: {row}, pins (blocks, bytes): {space.pinned_by(row['row'])}" for row in space.rows()]
     for pid in pids:
         lines.append(f"\nprocess {describe(pid)}, {'stopped' if is_stopped(pid) else 'not stopped'}")
         for thread in _listed(f"/proc/{pid}/task"):
