@@ -63,7 +63,7 @@ class Terms:
     gap_ms: float = 3.0
     map_seconds: float = 0.15
     map_items: int = 200_000
-    map_items_unchunked: int = 1_000
+    map_items_unchunked: int = 300
     pending: int = 10_000
     starts: int = 3
     kills: int = 40
@@ -104,7 +104,7 @@ class Terms:
             calls=1_000,
             map_seconds=0.02,
             map_items=20_000,
-            map_items_unchunked=500,
+            map_items_unchunked=200,
             pending=5_000,
             starts=1,
             kills=6,
