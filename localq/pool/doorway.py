@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from localq.addresses import address_of, make_runtime_dir
 from localq.errors import AttachError, ConfigError
 
 TYPE_CHECKING = False
@@ -46,6 +45,8 @@ def open_doorway(name: str, is_given: bool) -> Doorway | None:
     Raises:
         ConfigError: a running queue has that name, or the folder can't be had.
     """
+    from localq.addresses import make_runtime_dir  # not for a supervisor that only removes the socket
+
     try:
         make_runtime_dir()
         if is_given:
@@ -69,6 +70,8 @@ class _Taken(Exception):
 
 def _listen(name: str) -> Doorway:
     import _socket
+
+    from localq.addresses import address_of
 
     path = address_of(name)
     with _Locked(os.path.dirname(path)):

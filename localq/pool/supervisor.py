@@ -318,7 +318,7 @@ class Supervisor:
 
     def bury(self, child: Child) -> None:
         """A worker has ended: finish what it began, and note why."""
-        _, status, used = os.wait4(child.pid, 0)
+        status, peak = _reap(child)
         self.hear_worker(child)
         story = child.story.text
         was_ready = self.is_ready(child.label)
@@ -351,7 +351,7 @@ class Supervisor:
             self.look_at = time.monotonic()  # it may have wanted a look, and died before it could say so
             return
         self.look_at = time.monotonic()
-        report = self.report(child.pid, status, used.ru_maxrss * 1024, story)
+        report = self.report(child.pid, status, peak, story)
         if was_ready and not is_spare:
             self.space.tally(TALLY_WORKERS_CRASHED)
         self.finish_for(child.label, status, report)
@@ -782,6 +782,16 @@ class Supervisor:
         for child in children.values():
             os.waitpid(child.pid, 0)
         os._exit(0)
+
+
+def _reap(child: Child) -> tuple[int, int]:
+    """(wait status, bytes of memory it had at most) of one that has ended; no memory of one that meant to end.
+    `wait4`, which knows that, imports a module when it is first called, and most queues end without a crash."""
+    told = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
+    if told is not None and told.si_code == os.CLD_EXITED and told.si_status in (STOPPED, RECYCLED):
+        return os.waitpid(child.pid, 0)[1], 0
+    _, status, used = os.wait4(child.pid, 0)
+    return status, used.ru_maxrss * 1024
 
 
 def _kill(pidfd: int) -> None:
