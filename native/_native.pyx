@@ -147,6 +147,19 @@ cdef int raise_if_failed(int status) except? -1:
     return status
 
 
+cdef extern from *:
+    """
+    /* The item itself, with the reference that the list had; None in its place. */
+    static inline PyObject *lq_taken(PyObject *items, Py_ssize_t at)
+    {
+        PyObject *item = PyList_GET_ITEM(items, at);
+        PyList_SET_ITEM(items, at, Py_NewRef(Py_None));
+        return item;
+    }
+    """
+    object taken "lq_taken"(list items, Py_ssize_t at)
+
+
 cdef inline void replace(list items, Py_ssize_t at, object value) noexcept:
     """`items[at] = value`, where `at` is known to be within."""
     cdef PyObject *old = PyList_GET_ITEM(items, at)

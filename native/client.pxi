@@ -375,6 +375,11 @@ cdef class Results:
         return self
 
     @property
+    def _count_here(self):
+        """How many results are here."""
+        return self.size - self.at + sum([len(fetched[1]) for fetched in self.waiting or ()])
+
+    @property
     def _is_filled(self):
         """Is the next result here? Then `next` does not wait."""
         return self.at < self.size or bool(self.waiting)
@@ -397,8 +402,7 @@ cdef class Results:
             self.at = 0
         at = self.at
         self.at += 1
-        value = <object>PyList_GET_ITEM(self.chunk, at)
-        replace(self.chunk, at, None)   # handed over: the iterator keeps nothing alive
+        value = taken(self.chunk, at)   # handed over: the iterator keeps nothing alive
         return self._unwrap(value) if self.pairs else value
 
 

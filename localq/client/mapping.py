@@ -60,6 +60,11 @@ class ChunkSizes:
         self._next = fixed or 1
 
     @property
+    def left(self) -> int | None:
+        """Items that are still to be sent; None: unknown."""
+        return self._left
+
+    @property
     def next(self) -> int:
         if self._fixed is not None or self._left is None or self._left <= 0:
             return self._next
@@ -141,6 +146,13 @@ class MapResults(_native.Results, Generic[R]):
         except BaseException:
             self.close()
             raise
+
+    def __length_hint__(self) -> int:
+        """How many results are still to come: `list(results)` has room for them from the start."""
+        left = self._sizes.left
+        if left is None:
+            return NotImplemented  # type: ignore[no-any-return]
+        return max(left, 0) + sum(len(chunk.items) for chunk in self._ahead) + self._count_here
 
     # sending
 

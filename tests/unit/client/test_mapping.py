@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from operator import length_hint
 from typing import Any
 
 import pytest
@@ -667,3 +668,35 @@ def test_towards_the_end_no_chunk_is_longer_than_a_worker_s_half_share_of_what_i
         sizes.sent(items)
         sizes.measured(items, 0.0)
         left -= items
+
+
+@CHUNKS
+def test_a_map_knows_how_many_results_are_still_to_come(q, chunksize):
+    results = q.map(tasks.same, list(range(100)), chunksize=chunksize)
+
+    hints = [length_hint(results)] + [length_hint(results) for _ in results]
+
+    assert hints == list(range(100, -1, -1))
+    assert length_hint(q.map(tasks.same, iter([1, 2, 3]), chunksize=chunksize), 7) == 3
+    assert length_hint(q.map(tasks.same, (number for number in range(3)), chunksize=chunksize), 7) == 7
+
+
+def test_a_list_that_grows_while_it_is_mapped_is_mapped_with_what_came(q):
+    items = list(range(40))
+    found = []
+
+    for result in q.map(tasks.same, items, chunksize=1):
+        found.append(result)
+        if result == 0:
+            items += range(40, 50)
+
+    assert found == list(range(50))
+
+
+def test_a_tuple_and_a_list_of_a_kind_of_ones_own_are_mapped_as_they_iterate(q):
+    class Doubled(list[int]):
+        def __iter__(self):
+            return (2 * item for item in list.__iter__(self))
+
+    assert list(q.map(tasks.same, (1, 2, 3))) == [1, 2, 3]
+    assert list(q.map(tasks.same, Doubled([1, 2, 3]))) == [2, 4, 6]
