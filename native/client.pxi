@@ -54,6 +54,9 @@ cdef class FunctionEntry:
 
 # ----------------------------------------------------------------------------------------------------- client: futures
 
+cdef enum:
+    MOST_INTERRUPTS = 1000            # while one future is settled, of whatever kind
+
 cdef struct Follower:
     # A thread that waits for its own future while another one leads. Lives on that thread's stack.
     lq_bell bell
@@ -307,7 +310,7 @@ cdef class Future:
             return 0
         try:
             if self.watch is not None:
-                self.watch.settle(self, <int>state, value)
+                self.settle_watched(state, value)
             else:
                 self.become(state, value)
         finally:                # callbacks may raise
@@ -316,6 +319,24 @@ cdef class Future:
             if self.client.on_sent is not None and self.generation == 0:
                 self.client.check_sent()
         return 0
+
+    cdef int settle_watched(self, State state, object value) except -1:
+        """The watch is Python's code, where Ctrl-C may come between, and callbacks may end the program. Nobody would look for this
+        future again, so all of it is done before that goes on its way."""
+        cdef int tries
+        try:
+            self.watch.settle(self, <int>state, value)
+            return 0
+        except BaseException as error:
+            failure = error
+        for tries in range(MOST_INTERRUPTS):
+            try:
+                self.watch.resume(self, <int>state, value)
+                break
+            except BaseException as error:
+                failure = error
+        self.become(state, value)           # if there was no room for any Python code
+        raise failure
 
     cdef int tell_audience(self) except -1:
         cdef list audience = self.audience
@@ -1521,6 +1542,14 @@ cdef class Client:
             self.let_go(self, entry)
         return 0
 
+    cdef object let_go_anyhow(self, FunctionEntry entry):
+        """For a task that is done, whose end nobody would look for again. Returns what was raised meanwhile: Ctrl-C."""
+        try:
+            self.let_go(self, entry)
+        except BaseException as error:
+            return error
+        return None
+
     def unpublish(self, uint32_t row):
         lq_client_unpublish(&self.client, row)
 
@@ -1574,8 +1603,10 @@ cdef class Client:
         future.items_begun = lq_slot_items_begun(slot)
         future.payload_bytes = <uint64_t>slot.args_bytes + slot.result_bytes
         cdef FunctionEntry entry = future.entry
-        self.leave_function(entry)
         future.entry = None
+        entry.pending -= 1
+        if entry.pending == 0 and entry.heavy:
+            interrupt = self.let_go_anyhow(entry) or interrupt
         cdef State state = IS_CANCELLED
         cdef object value = None
         future._sent_next = outcome <= LQ_OUTCOME_FAILURE and (slot.result_format & SENT_NEXT) != 0
@@ -1607,9 +1638,11 @@ cdef class Client:
         except BaseException as error:
             state, value = IS_ERROR, error
         self.consume(index)
-        future.settle(state, value)
-        if lingered and self.leading:
-            lq_client_wake(&self.client)    # meanwhile the thread that waits for this one may have gone to sleep again
+        try:
+            future.settle(state, value)
+        finally:
+            if lingered and self.leading:
+                lq_client_wake(&self.client)    # meanwhile the thread that waits for this one may have gone to sleep again
         if interrupt is not None:
             raise interrupt
         return 0
@@ -1774,13 +1807,20 @@ cdef class Client:
     def fail_all(self, make_error):
         """End every waiting future with `make_error(task_id)`, or as cancelled (None): nobody will run them."""
         cdef Future future
+        failure = None
         for future in self.pending_futures():
-            if make_error is None:
-                future.settle(IS_CANCELLED, None)
-            else:
-                future.settle(IS_ERROR, make_error(future.task_id))
+            try:
+                if make_error is None:
+                    future.settle(IS_CANCELLED, None)
+                else:
+                    future.settle(IS_ERROR, make_error(future.task_id))
+            except BaseException as error:      # Ctrl-C, or of a callback: the others still want to be told
+                failure = error
+                future.settle(IS_CANCELLED, None)       # if it did not come to that
             if self.futures[future.slot] == <PyObject *>future:
                 self.futures[future.slot] = NULL        # a cycle through this table would not be seen by the collector
                 Py_DECREF(future)
         self.outbox.clear()
         self.wake_followers(False)
+        if failure is not None:
+            raise failure

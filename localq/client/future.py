@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from threading import Condition
+from threading import Condition, RLock, get_ident, main_thread
 
 from localq import _native
 from localq.errors import ConfigError
@@ -28,6 +28,10 @@ else:
     R = None
 
 __all__ = ["STATUSES", "TaskFuture"]
+
+LOCK_SECONDS = (
+    1.0  # that somebody may hold a watch's lock: those who do, for microseconds, are concurrent.futures and we
+)
 
 _STATES = {
     _native.PENDING: PENDING,
@@ -48,40 +52,82 @@ STATUSES = {
 class _Watch:
     """What a future has once somebody watches it: `wait`, `as_completed`, callbacks, event loops."""
 
-    __slots__ = ("callbacks", "condition", "waiters")
+    __slots__ = ("_untold", "callbacks", "condition", "lock", "waiters")
 
     def __init__(self) -> None:
-        self.condition = Condition()
+        self.lock = RLock()  # entered without Python code in between: an interrupt finds it held and released, or free
+        self.condition = Condition(self.lock)
         self.waiters: list[Any] = []
         self.callbacks: list[Callable[[Any], object]] = []
+        self._untold: list[Any] = []
 
     def settle(self, future: TaskFuture[Any], state: int, value: object) -> None:
         """Called by the native side instead of setting the state itself: who holds the condition sees either all of the
         change or nothing of it."""
-        with self.condition:
-            if not future._become(state, value):
-                return
-            for waiter in self.waiters:
-                if future.cancelled():
-                    waiter.add_cancelled(future)
-                elif future.exception(0) is not None:
-                    waiter.add_exception(future)
-                else:
-                    waiter.add_result(future)
+        self._with_lock(self._settle, future, state, value)
+        self._call_back(future)
+
+    def resume(self, future: TaskFuture[Any], state: int, value: object) -> None:
+        """What `settle` has not come to, because it was interrupted (Ctrl-C, a callback that ends the program): nobody
+        would look for it again. May be interrupted as well."""
+        self._with_lock(self._resume, future, state, value)
+        self._call_back(future)
+
+    def _with_lock(self, step: Callable[..., None], *about: Any) -> None:
+        """Ctrl-C within `wait` or `as_completed` may leave the lock held for good, by the main thread, which may enter
+        it again. Any other, where no Ctrl-C arrives, goes on without it after a while."""
+        if get_ident() == main_thread().ident:
+            with self.lock:
+                step(*about)
+            return
+        is_held = self.lock.acquire(timeout=LOCK_SECONDS)
+        try:
+            step(*about)
+        finally:
+            if is_held:
+                self.lock.release()
+
+    def _settle(self, future: TaskFuture[Any], state: int, value: object) -> None:
+        if not future._is_settled():
+            self._untold = self.waiters[::-1]
+            future._become(state, value)
+            self._tell_waiters(future)
+
+    def _resume(self, future: TaskFuture[Any], state: int, value: object) -> None:
+        if not future._is_settled():
+            self._untold = self.waiters[::-1]
+            future._become(state, value)
+        if self._untold and future in self._untold[-1].finished_futures:
+            del self._untold[-1]
+        self._tell_waiters(future)
+
+    def _tell_waiters(self, future: TaskFuture[Any]) -> None:
+        while self._untold:
+            waiter = self._untold[-1]
+            if future.cancelled():
+                waiter.add_cancelled(future)
+            elif future.exception(0) is not None:
+                waiter.add_exception(future)
+            else:
+                waiter.add_result(future)
+            del self._untold[-1]
+        if self.condition._is_owned():  # type: ignore[attr-defined]  # nobody waits in it but who has asked for it by its name
             self.condition.notify_all()
-            callbacks, self.callbacks = self.callbacks, []
-        for callback in callbacks:
-            _call(callback, future)
+
+    def _call_back(self, future: TaskFuture[Any]) -> None:
+        while self.callbacks:
+            callback = self.callbacks[0]
+            try:
+                del self.callbacks[0]  # no interrupt comes between this and the call
+                callback(future)
+            except Exception:  # noqa: BLE001 - logged, as concurrent.futures does
+                _log(future)
 
 
-def _call(callback: Callable[[Any], object], future: TaskFuture[Any]) -> None:
-    """Errors of callbacks are logged, as concurrent.futures does."""
-    try:
-        callback(future)
-    except Exception:
-        from logging import getLogger
+def _log(future: TaskFuture[Any]) -> None:
+    from logging import getLogger
 
-        getLogger("concurrent.futures").exception("exception calling callback for %r", future)
+    getLogger("concurrent.futures").exception("exception calling callback for %r", future)
 
 
 class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, like result(), is the first one's
@@ -177,11 +223,14 @@ class TaskFuture(_native.Future[R], Future[R], Generic[R]):  # what both have, l
     def add_done_callback(self, fn: Callable[[TaskFuture[R]], object]) -> None:
         """Call `fn(self)` when the task is done; at once if it is. In whichever thread notices."""
         watch = self._watched()
-        with watch.condition:
+        with watch.lock:
             if not self._is_settled():
                 watch.callbacks.append(fn)
                 return
-        _call(fn, self)
+        try:
+            fn(self)
+        except Exception:  # noqa: BLE001 - as above
+            _log(self)
 
     def __await__(self) -> Generator[Any, None, R]:
         if not self.done():

@@ -8,6 +8,7 @@ import copy
 import gc
 import logging
 import pickle
+import sys
 import threading
 import weakref
 from concurrent import futures as standard
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from localq import LocalQueue, TaskCancelled, TaskFuture
+from localq.client import future as watching
 from tests.support import tasks
 from tests.support.queues import PATIENCE, audit
 from tests.support.waiting import eventually
@@ -482,3 +484,76 @@ def test_a_queue_is_an_async_context_manager():
             return await queue.delay(tasks.add, 1)
 
     assert asyncio.run(main()) == 2
+
+
+def test_an_interrupt_at_any_moment_of_its_end_loses_neither_the_future_nor_who_watches_it(lone, gate):
+    watch = watching._Watch
+    lone.delay(tasks.slow, gate.path)
+    gate.wait_for_arrivals(1)
+    for step in (watch.settle, watch._with_lock, watch._settle, watch._tell_waiters):
+        is_interrupted = True
+        moment = 0
+        while is_interrupted:
+            called: list[TaskFuture[Any]] = []
+            future = lone.delay(tasks.noop)
+            future.add_done_callback(called.append)
+            future.add_done_callback(called.append)
+            waiters = [standard._base._FirstCompletedWaiter() for _ in range(2)]
+            future._waiters.extend(waiters)
+
+            is_interrupted = _interrupted_at(moment, step.__code__, future.cancel)
+
+            assert future.cancelled()
+            assert called == [future, future]
+            assert [waiter.finished_futures for waiter in waiters] == [[future], [future]]
+            moment += 1
+        assert moment > 2, "it was not interrupted once"
+    gate.open()
+
+
+def _interrupted_at(moment: int, code: Any, call: Any) -> bool:
+    """Call, with Ctrl-C before that line, counted as they are executed, of the code. False: it ended before."""
+    lines = 0
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code is code and event == "line":
+            if lines == moment:
+                raise KeyboardInterrupt  # which also ends the tracing
+            lines += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_a_callback_that_ends_the_program_keeps_no_other_from_being_called(lone, gate):
+    called: list[TaskFuture[Any]] = []
+    future = lone.delay(tasks.slow, gate.path)
+    future.add_done_callback(lambda future: sys.exit())
+    future.add_done_callback(called.append)
+
+    with pytest.raises(SystemExit):
+        future.cancel()
+    gate.open()
+
+    assert called == [future]
+
+
+def test_a_lock_that_an_interrupted_wait_has_kept_holds_up_nobody_for_long(q, monkeypatch):
+    monkeypatch.setattr(watching, "LOCK_SECONDS", 0.05)
+    called: list[TaskFuture[Any]] = []
+    future = q.delay(tasks.same, 1)
+    assert future._condition.acquire()  # as `with` does, and Ctrl-C comes before its block
+    future.add_done_callback(called.append)
+
+    eventually(lambda: called)
+
+    assert future.result(PATIENCE) == 1
