@@ -318,7 +318,10 @@ class Supervisor:
 
     def bury(self, child: Child) -> None:
         """A worker has ended: finish what it began, and note why."""
-        status, peak = _reap(child)
+        ended = _reap(child)
+        if ended is None:  # that event was for a descriptor closed just before, which had this one's number
+            return
+        status, peak = ended
         self.hear_worker(child)
         story = child.story.text
         was_ready = self.is_ready(child.label)
@@ -784,11 +787,13 @@ class Supervisor:
         os._exit(0)
 
 
-def _reap(child: Child) -> tuple[int, int]:
-    """(wait status, bytes of memory it had at most) of one that has ended; no memory of one that meant to end.
-    `wait4`, which knows that, imports a module when it is first called, and most queues end without a crash."""
-    told = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
-    if told is not None and told.si_code == os.CLD_EXITED and told.si_status in (STOPPED, RECYCLED):
+def _reap(child: Child) -> tuple[int, int] | None:
+    """(wait status, bytes of memory it had at most) of one that has ended; no memory of one that meant to end. None: it
+    lives. `wait4`, which knows that, imports a module when it is first called, and most queues end without a crash."""
+    told = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    if told is None:
+        return None
+    if told.si_code == os.CLD_EXITED and told.si_status in (STOPPED, RECYCLED):
         return os.waitpid(child.pid, 0)[1], 0
     _, status, used = os.wait4(child.pid, 0)
     return status, used.ru_maxrss * 1024
