@@ -179,6 +179,8 @@ def _blocks(
 ) -> Iterator[list[bytes]]:
     from localq.cli.items import at_most, blocks_of_files, without_blank
 
+    if not items and "-" in (files or "-") and sys.stdin is None:  # its number may be any file's by now
+        raise Refusal("stdin is closed: there are no items to be read from it", WRONG_CALL)
     for path in files:
         if path != "-" and not os.access(path, os.R_OK):
             raise click.UsageError(f"the file of items {path!r} can't be read")

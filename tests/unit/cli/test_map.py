@@ -396,6 +396,20 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nobody(here, tmp_path):
     eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), what="the workers have ended")
 
 
+def test_without_stdin_it_refuses_before_anything_is_started(here):
+    done = subprocess.run(
+        f"'{sys.executable}' -m localq map -e line <&-",
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=WATCHDOG,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "stdin is closed" in done.stderr
+
+
 def test_without_a_place_for_results_it_refuses(here):
     done = subprocess.run(
         f"'{sys.executable}' -m localq map -e line a >&-",
