@@ -29,9 +29,7 @@ else:
 
 __all__ = ["STATUSES", "TaskFuture"]
 
-LOCK_SECONDS = (
-    1.0  # that somebody may hold a watch's lock: those who do, for microseconds, are concurrent.futures and we
-)
+LOCK_SECONDS = 1.0  # that a watch's lock may be held: who does, for microseconds, are concurrent.futures and we
 
 _STATES = {
     _native.PENDING: PENDING,
