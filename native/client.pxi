@@ -82,6 +82,7 @@ cdef class Future:
     cdef readonly uint64_t payload_bytes  # arguments and result together, as they travelled
     cdef public object _output        # what its runs have written, once they have: see localq.client.output
     cdef readonly bint _sent_next     # its worker has seen to the task that shall run next: see localq.client.callbacks
+    cdef bint finishing               # a thread is in `Client.finish` with it
 
     @classmethod
     def __class_getitem__(cls, item):
@@ -1558,10 +1559,16 @@ cdef class Client:
     cpdef int reap(self) except -1:
         """Finish every future whose task is done. Returns how many."""
         cdef uint32_t index = 0
+        cdef uint32_t others = <uint32_t>-1
         cdef int finished = 0
         if not lq_client_is_ours(&self.client):
             return 0
         while lq_client_reap(&self.client, &index) == LQ_OK:
+            if self.futures[index] != NULL and (<Future>self.futures[index]).finishing:
+                if index == others:     # found by looking through the slots, of which it is the first; whoever has it goes on from there
+                    break
+                others = index          # told twice, as after a recovery
+                continue
             self.finish(index)
             finished += 1
         if self.in_line or self.outbox.arrivals:
@@ -1581,6 +1588,10 @@ cdef class Client:
         if found == NULL:
             self.consume(index)
             return 0
+        # It stays in the table until its slot is given back: what is called here lets other threads in, and if one took the task for
+        # nobody's, the slot could serve another one, and its result be read as this one's.
+        future = <Future>found
+        future.finishing = True
         outcome = lq_slot_outcome(slot, &cause)
         cdef object interrupt = None
         cdef bint lingered = False
@@ -1590,12 +1601,6 @@ cdef class Client:
                 self.on_output()
             except BaseException as error:      # Ctrl-C: after this one is done, which nobody would look for again
                 interrupt = error
-            if self.futures[index] != found:    # meanwhile it was failed with all others
-                self.consume(index)
-                return 0
-        self.futures[index] = NULL
-        future = <Future>found
-        Py_DECREF(future)
         future.attempts = slot.attempt
         future.worker_pid = slot.worker_pid
         future.start_ns = slot.start_ns
@@ -1637,9 +1642,14 @@ cdef class Client:
                     self.space.read_report(cause >> 16, slot.worker_pid), entry.function)
         except BaseException as error:
             state, value = IS_ERROR, error
-        self.consume(index)
+        self.futures[index] = NULL
+        Py_DECREF(future)
         try:
-            future.settle(state, value)
+            self.consume(index)
+        except BaseException as error:
+            interrupt = error
+        try:
+            future.settle(state, value)         # nothing, if meanwhile it was failed with all others
         finally:
             if lingered and self.leading:
                 lq_client_wake(&self.client)    # meanwhile the thread that waits for this one may have gone to sleep again
@@ -1817,7 +1827,7 @@ cdef class Client:
             except BaseException as error:      # Ctrl-C, or of a callback: the others still want to be told
                 failure = error
                 future.settle(IS_CANCELLED, None)       # if it did not come to that
-            if self.futures[future.slot] == <PyObject *>future:
+            if self.futures[future.slot] == <PyObject *>future and not future.finishing:
                 self.futures[future.slot] = NULL        # a cycle through this table would not be seen by the collector
                 Py_DECREF(future)
         self.outbox.clear()
