@@ -1560,11 +1560,13 @@ cdef class Client:
         """Finish every future whose task is done. Returns how many."""
         cdef uint32_t index = 0
         cdef uint32_t others = <uint32_t>-1
+        cdef PyObject *found
         cdef int finished = 0
         if not lq_client_is_ours(&self.client):
             return 0
         while lq_client_reap(&self.client, &index) == LQ_OK:
-            if self.futures[index] != NULL and (<Future>self.futures[index]).finishing:
+            found = self.futures[index]
+            if found != NULL and (<Future>found).finishing:
                 if index == others:     # found by looking through the slots, of which it is the first; whoever has it goes on from there
                     break
                 others = index          # told twice, as after a recovery
@@ -1644,10 +1646,12 @@ cdef class Client:
             state, value = IS_ERROR, error
         self.futures[index] = NULL
         Py_DECREF(future)
-        try:
-            self.consume(index)
-        except BaseException as error:
-            interrupt = error
+        lq_client_consume(&self.client, index)
+        if self.ties:
+            try:
+                self.untie(index)
+            except BaseException as error:
+                interrupt = error
         try:
             future.settle(state, value)         # nothing, if meanwhile it was failed with all others
         finally:
