@@ -191,9 +191,7 @@ class Epoch:
             found = Counter(last[what])
             found.subtract(first[what])
             if what == "fds" and self.settings["start_method"] == "fork":
-                del found[
-                    "pipe"
-                ]  # each tells the end of a supervisor that was forked while the owner looked at something
+                del found["pipe"]  # tells the end of a supervisor that was forked while the owner looked at something
             if any(found.values()):
                 raise Failed(self.dump(f"{what}: {first[what]} before, {last[what]} after the storm"))
         if grown > GROWTH:
